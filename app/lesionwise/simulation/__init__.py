@@ -1,0 +1,1 @@
+"""Synthetic time points: anatomy, lesions, acquisition. Used by training and by the phantom command."""

@@ -1,0 +1,1 @@
+"""Training of the two networks. Run from the repository (python -m train...); imports lesionwise, never the other way."""
