@@ -1,0 +1,19 @@
+"""What all tests share: fixed seeds, and the real scans beside the repository where they are there."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("lesionwise", derandomize=True, deadline=None, max_examples=50)
+settings.load_profile("lesionwise")
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the folder of real scans and golden files, or skip the test visibly."""
+    if not SHARED.is_dir():
+        pytest.skip("the folder 'shared' with real scans and golden files is not beside the repository")
+    return SHARED
