@@ -1,0 +1,233 @@
+"""Non-local means denoising, as `animaNLMeans -n 3` computes it.
+
+Source: Coupe et al. 2008, "An optimized blockwise nonlocal means denoising filter for 3-D magnetic resonance
+images", IEEE TMI 27(4), in the voxelwise form of Anima 4.2. Each voxel becomes a weighted mean of the voxels
+around it whose 3x3x3 patches look like its own. Sizes are in voxels, whatever the spacing; there is no mask.
+"""
+
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+SEARCH_RADIUS = (
+    3  # candidates come from the 7x7x7 voxels around a voxel; patches and local statistics are 3x3x3
+)
+MEAN_RATIO = 0.95  # a candidate's local mean and variance must be like the voxel's: ratio in (this, 1 / this)
+VARIANCE_RATIO = 0.5
+BETA = 1.0
+
+# Compiled code is kept in NUMBA_CACHE_DIR or beside the module, and nowhere else (numba falls back on the home
+# folder). Where that cannot be written, each process compiles again.
+_CACHE = os.access(numba.config.CACHE_DIR or Path(__file__).parent, os.W_OK)
+# Threads are Python's, running compiled code without the interpreter lock: numba's own pools are not all safe
+# when two callers use them at once.
+_compiled = numba.njit(nogil=True, cache=_CACHE, error_model="numpy", fastmath={"contract"})
+
+
+def denoise(image: NDArray[np.floating], threads: int = 1) -> NDArray[np.float32]:
+    """Return the denoised image, same shape; `image` is indexed (x, y, z) and finite.
+
+    The strength follows from the noise variance of the whole image, background included, so an image gives
+    another result when cropped or masked. Flat background stays exactly as it is.
+    """
+    noise = noise_variance(image)
+    denoised = np.array(image, dtype=np.float32)
+    if noise == 0.0:
+        return denoised
+    box = _box_of_nonzero(image, margin=SEARCH_RADIUS + 2)
+    # The compiled loops run along the last axis: the longest one is x in most scans, and first in memory.
+    voxels = np.ascontiguousarray(image[box].T, dtype=np.float64)
+    means, variances = np.empty_like(voxels), np.empty_like(voxels)
+    result = voxels.copy()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda t: _local_statistics(voxels, means, variances, t, threads), range(threads)))
+        list(
+            pool.map(lambda t: _nlmeans(voxels, means, variances, noise, result, t, threads), range(threads))
+        )
+    denoised[box] = result.T
+    return denoised
+
+
+def noise_variance(image: NDArray[np.floating]) -> float:
+    """Variance of the noise in the whole image, from how each voxel differs from its six neighbours' mean."""
+    return float(_noise_variance(np.ascontiguousarray(image.T)))
+
+
+def _box_of_nonzero(image: NDArray[np.floating], margin: int) -> tuple[slice, slice, slice]:
+    """Box of the voxels that are not zero, and `margin` more on each side."""
+    nonzero = image != 0
+    spans = []
+    for axis in range(3):
+        (where,) = np.nonzero(nonzero.any(axis=tuple(other for other in range(3) if other != axis)))
+        spans.append(slice(max(0, int(where[0]) - margin), int(where[-1]) + 1 + margin))
+    return spans[0], spans[1], spans[2]
+
+
+@_compiled
+def _noise_variance(image):  # type: ignore[no-untyped-def]
+    nz, ny, nx = image.shape
+    total = 0.0
+    for z in range(nz):
+        plane = 0.0
+        for y in range(ny):
+            for x in range(nx):
+                neighbours = (
+                    float(image[max(z - 1, 0), y, x])
+                    + image[min(z + 1, nz - 1), y, x]
+                    + image[z, max(y - 1, 0), x]
+                    + image[z, min(y + 1, ny - 1), x]
+                    + image[z, y, max(x - 1, 0)]
+                    + image[z, y, min(x + 1, nx - 1)]
+                )
+                residual = image[z, y, x] - neighbours / 6.0
+                plane += residual * residual
+        total += plane
+    return 6.0 / 7.0 * total / image.size
+
+
+@_compiled
+def _local_statistics(voxels, means, variances, thread, threads):  # type: ignore[no-untyped-def]
+    """Mean and unbiased variance of the 3x3x3 voxels around each; outside, the edge voxels are repeated."""
+    nz, ny, nx = voxels.shape
+    for z in range(thread, nz, threads):
+        for y in range(ny):
+            for x in range(nx):
+                total = 0.0
+                total_of_squares = 0.0
+                for dz in range(-1, 2):
+                    for dy in range(-1, 2):
+                        for dx in range(-1, 2):
+                            value = voxels[
+                                min(max(z + dz, 0), nz - 1),
+                                min(max(y + dy, 0), ny - 1),
+                                min(max(x + dx, 0), nx - 1),
+                            ]
+                            total += value
+                            total_of_squares += value * value
+                mean = total / 27.0
+                means[z, y, x] = mean
+                variances[z, y, x] = (total_of_squares / 27.0 - mean * mean) * 27.0 / 26.0
+
+
+@_compiled
+def _nlmeans(voxels, means, variances, noise, result, thread, threads):  # type: ignore[no-untyped-def]
+    """Fill every `threads`-th row of `result`: rows lie along the last axis."""
+    nz, ny, nx = voxels.shape
+    weighted_sum, weight_sum, largest_weight = np.empty(nx), np.empty(nx), np.empty(nx)
+    distances = np.empty(nx)
+    for row in range(thread, nz * ny, threads):
+        z, y = row // ny, row % ny
+        # A voxel of zero variance or mean has no candidate (the ratio is 0, infinite or undefined): it stays.
+        first, last = nx, -1
+        for x in range(nx):
+            if variances[z, y, x] != 0.0 and means[z, y, x] != 0.0:
+                first = min(first, x)
+                last = x
+        if last < 0:
+            continue
+        weighted_sum[:] = 0.0
+        weight_sum[:] = 0.0
+        largest_weight[:] = 0.0
+        for candidate_z in range(max(z - SEARCH_RADIUS, 0), min(z + SEARCH_RADIUS, nz - 1) + 1):
+            for candidate_y in range(max(y - SEARCH_RADIUS, 0), min(y + SEARCH_RADIUS, ny - 1) + 1):
+                # The voxel's patch is cut at the image's border; the candidate's has the same cut shape.
+                below_z, above_z = -min(z, 1), min(nz - 1 - z, 1)
+                below_y, above_y = -min(y, 1), min(ny - 1 - y, 1)
+                if candidate_z + below_z < 0 or candidate_z + above_z >= nz:
+                    continue
+                if candidate_y + below_y < 0 or candidate_y + above_y >= ny:
+                    continue
+                rows_of_patch = (above_z - below_z + 1) * (above_y - below_y + 1)
+                for shift in range(-SEARCH_RADIUS, SEARCH_RADIUS + 1):
+                    if shift == 0 and candidate_z == z and candidate_y == y:
+                        continue
+                    # Columns whose candidate is inside the image, one more on each side for the patches.
+                    start = max(first - 1, 0, -shift)
+                    stop = min(last + 2, nx, nx - shift)
+                    if stop <= start:
+                        continue
+                    columns = stop - start
+                    distance = distances[:columns]
+                    distance[:] = 0.0
+                    for dz in range(below_z, above_z + 1):
+                        for dy in range(below_y, above_y + 1):
+                            here = voxels[z + dz, y + dy, start:stop]
+                            there = voxels[candidate_z + dz, candidate_y + dy, start + shift : stop + shift]
+                            for c in range(columns):
+                                difference = here[c] - there[c]
+                                distance[c] += difference * difference
+                    _add_candidates(
+                        distance,
+                        start,
+                        shift,
+                        first,
+                        last,
+                        rows_of_patch,
+                        noise,
+                        voxels[candidate_z, candidate_y],
+                        means[z, y],
+                        means[candidate_z, candidate_y],
+                        variances[z, y],
+                        variances[candidate_z, candidate_y],
+                        weighted_sum,
+                        weight_sum,
+                        largest_weight,
+                    )
+        for x in range(first, last + 1):
+            if weight_sum[x] > 0.0:
+                self_weight = largest_weight[x]
+                result[z, y, x] = (weighted_sum[x] + self_weight * voxels[z, y, x]) / (
+                    weight_sum[x] + self_weight
+                )
+
+
+@_compiled
+def _add_candidates(  # type: ignore[no-untyped-def]
+    distance,
+    start,
+    shift,
+    first,
+    last,
+    rows_of_patch,
+    noise,
+    values,
+    mean,
+    candidate_mean,
+    variance,
+    candidate_variance,
+    weighted_sum,
+    weight_sum,
+    largest_weight,
+):
+    """Weigh one row of candidates, `shift` columns away, and add those that are alike to the sums."""
+    nx = mean.size
+    for x in range(max(first, -shift), min(last + 1, nx - shift)):
+        j = x + shift
+        m, v = candidate_mean[j], candidate_variance[j]
+        # The ratios' limits without a division by zero; min and max serve negative intensities.
+        if not min(MEAN_RATIO * m, m / MEAN_RATIO) < mean[x] < max(MEAN_RATIO * m, m / MEAN_RATIO):
+            continue
+        if (
+            not min(VARIANCE_RATIO * v, v / VARIANCE_RATIO)
+            < variance[x]
+            < max(VARIANCE_RATIO * v, v / VARIANCE_RATIO)
+        ):
+            continue
+        below, above = min(x, 1), min(nx - 1 - x, 1)
+        if j < below or j + above >= nx:
+            continue
+        total = distance[x - start]
+        if below:
+            total += distance[x - 1 - start]
+        if above:
+            total += distance[x + 1 - start]
+        patch_size = rows_of_patch * (below + above + 1)
+        weight = math.exp(-total / (2.0 * BETA * noise * patch_size))
+        weighted_sum[x] += weight * values[j]
+        weight_sum[x] += weight
+        largest_weight[x] = max(largest_weight[x], weight)
