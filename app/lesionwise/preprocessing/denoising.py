@@ -21,8 +21,8 @@ MEAN_RATIO = 0.95  # a candidate's local mean and variance must be like the voxe
 VARIANCE_RATIO = 0.5
 BETA = 1.0
 
-# Compiled code is kept in NUMBA_CACHE_DIR or beside the module, and nowhere else (numba falls back on the home
-# folder). Where that cannot be written, each process compiles again.
+# Compiled code is kept in NUMBA_CACHE_DIR or beside the module, and nowhere else: numba alone would fall back
+# on the home folder. Where that cannot be written, each process compiles again.
 _CACHE = os.access(numba.config.CACHE_DIR or Path(__file__).parent, os.W_OK)
 # Threads are Python's, running compiled code without the interpreter lock: numba's own pools are not all safe
 # when two callers use them at once.
