@@ -1,9 +1,9 @@
 """Where the brain is: a learned brain mask of each time point, and the gate that the masks must pass.
 
 The two networks are those of deepbet 1.0.2 (Fisch et al. 2024, "deepbet: fast brain extraction of T1-weighted
-MRI using convolutional neural networks", Comput. Biol. Med. 179). They were trained on T1 images and serve FLAIR
-once the image is cropped to the head. Their files come with the installed package and are checked before use;
-what they expect (sizes, sampling, intensities, the box between the two stages) follows that package.
+MRI using convolutional neural networks", Comput. Biol. Med. 179). They were trained on T1 images and serve
+FLAIR once the image is cropped to the head. Their files come with the installed package and are checked
+before use; what they expect (sizes, sampling, intensities, the box between the stages) follows that package.
 """
 
 import hashlib
