@@ -1,0 +1,38 @@
+"""Turn gpu.lock (standard input) into cpu.lock (standard output): the same versions, no CUDA packages."""
+
+import re
+import sys
+
+# torch's CPU build for Linux x86_64 calls itself 2.13.0+cpu. PyTorch's own CPU index has it and PyPI has not,
+# so its hash is not among those that uv finds.
+CPU_WHEEL = "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl"
+CPU_WHEEL_SHA256 = "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"
+CUDA_ONLY = re.compile(r"(cuda-|nvidia-|triton)")
+
+NOTE = f"""\
+# Written by requirements/lock.sh from gpu.lock: the same versions without the CUDA packages.
+# The first hash of torch is that of {CPU_WHEEL}, which PyPI does not carry
+# (PyTorch's own CPU index does); the others are PyPI's. On Linux x86_64 PyPI's torch is the CUDA build and
+# needs gpu.lock; on macOS and Windows it is a CPU build and this file is the right one.
+"""
+
+
+def cpu_lock(gpu_lock: str) -> str:
+    """Return the text of cpu.lock. A requirement is an unindented line and the indented ones after it."""
+    body = re.sub(r"\A(#.*\n)+", "", gpu_lock)
+    requirements = re.findall(r"^[a-z].*\n(?:[ ].*\n)*", body, flags=re.MULTILINE)
+    kept = [text for text in requirements if not CUDA_ONLY.match(text)]
+    if not any(text.startswith("torch==2.13.0 ") for text in kept):
+        raise SystemExit(
+            "cpu_lock.py: gpu.lock has another torch; name its CPU wheel at the top of this file"
+        )
+    cpu_hash = f"    --hash=sha256:{CPU_WHEEL_SHA256} \\\n"
+    for index, text in enumerate(kept):
+        if text.startswith("torch=="):
+            first, others = text.split("\n", 1)
+            kept[index] = f"{first}\n{cpu_hash}{others}"
+    return NOTE + "".join(kept)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(cpu_lock(sys.stdin.read()))

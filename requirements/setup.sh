@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Makes the virtual environment VENV with exactly the locked packages and this package, editable.
+# usage: requirements/setup.sh VENV      PYTHON=... picks the interpreter, LOCK=... the lock of the running program
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=${1:?usage: requirements/setup.sh VENV}
+
+is_python_311() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; }
+
+if [ ! -x "$venv/bin/python" ] || ! is_python_311 "$venv/bin/python"; then
+    python=
+    for candidate in ${PYTHON:+"$PYTHON"} python3.11 python3 python; do
+        if is_python_311 "$candidate"; then python=$candidate; break; fi
+    done
+    if [ -z "$python" ]; then
+        echo "setup: no Python 3.11 found (looked for ${PYTHON:+$PYTHON, }python3.11, python3 and python);" \
+            "install it, or name it with: make setup PYTHON=/path/to/python3.11" >&2
+        exit 1
+    fi
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        echo "setup: $python has no venv module; install it (Debian and Ubuntu: package python3.11-venv)" >&2
+        exit 1
+    fi
+    "$python" -m venv --clear "$venv"
+fi
+
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+
+# The CPU build of torch where pip can find it; PyPI itself offers for Linux only the CUDA build, which also runs without a GPU.
+torch=$(sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/cpu.lock)
+if [ -z "${LOCK:-}" ]; then
+    LOCK=requirements/cpu.lock
+    if [ "$(uname -sm)" = "Linux x86_64" ] && ! pip install -q --dry-run --no-deps "torch==$torch+cpu" >/dev/null 2>&1; then
+        LOCK=requirements/gpu.lock
+    fi
+fi
+echo "setup: $venv from $LOCK"
+pip install -q --no-deps --require-hashes --only-binary :all: -r "$LOCK" -r requirements/data.lock -r requirements/dev.lock
+pip install -q --no-deps --no-index --no-build-isolation --editable .
