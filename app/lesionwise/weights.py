@@ -1,0 +1,132 @@
+"""Trained weights: found, verified and described. A folder holds a manifest and the tensors it names.
+
+The manifest, `manifest.json`, states the file's sha256, the architecture, the threshold, and what a reader
+needs to judge the weights: training data with licences, command, commit, validation scores.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from lesionwise.errors import WeightsError
+from lesionwise.files import write_whole
+from lesionwise.network import UNet
+
+MANIFEST = "manifest.json"
+TENSORS = "segmentation.safetensors"
+ENVIRONMENT_VARIABLE = "LESIONWISE_WEIGHTS"
+CONTAINER_FOLDER = Path("/opt/lesionwise/weights")
+REPOSITORY_FOLDER = Path(__file__).resolve().parents[2] / "weights"
+"""Beside `app` in the repository, where an installation is editable."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network in inference mode, the threshold chosen with it, and what its manifest says."""
+
+    network: UNet
+    threshold: float
+    sha256: str
+    manifest: Mapping[str, Any]
+
+
+def find_weights(asked: Path | None = None) -> Path:
+    """Return the folder of weights: as asked, else by the environment, the repository's, the container's.
+
+    Raises `WeightsError` where there is no manifest; a folder that was named is never replaced by another.
+    """
+    named = asked or (Path(value) if (value := os.environ.get(ENVIRONMENT_VARIABLE)) else None)
+    if named is not None:
+        if not (named / MANIFEST).is_file():
+            raise WeightsError(
+                f"{named}: this folder has no {MANIFEST}; name the folder that holds the weights"
+            )
+        return named
+    for folder in (REPOSITORY_FOLDER, CONTAINER_FOLDER):
+        if (folder / MANIFEST).is_file():
+            return folder
+    raise WeightsError(f"no weights were found; name their folder with --weights or {ENVIRONMENT_VARIABLE}")
+
+
+def load_weights(folder: Path) -> Weights:
+    """Load the weights of a folder after checking that they are the bytes their manifest names.
+
+    Tensors may be stored in float16 to halve the file; they are computed with in float32.
+    Raises `WeightsError` for a missing or changed file, and for tensors that are not the network's.
+    """
+    manifest = _read_manifest(folder / MANIFEST)
+    path = folder / manifest["file"]
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}); get the weights again") from error
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != manifest["sha256"]:
+        raise WeightsError(f"{path}: these are not the bytes that {MANIFEST} names; get the weights again")
+    try:
+        network = UNet(width=manifest["architecture"]["width"], groups=manifest["architecture"]["groups"])
+        tensors = load(content)
+        if not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in tensors.values()):
+            raise ValueError("not all tensors hold finite numbers")
+        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True)
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        reason = str(error).replace("\n", " ")[:200]
+        raise WeightsError(f"{path}: not the tensors of the network in {MANIFEST} ({reason})") from error
+    return Weights(network.eval(), manifest["threshold"], sha256, manifest)
+
+
+def save_weights(
+    folder: Path, network: UNet, width: int, groups: int, threshold: float, facts: Mapping[str, Any]
+) -> None:
+    """Write a network's weights as float16 with their manifest; both files or none.
+
+    `facts` is added to the manifest: training data with licences, command, commit, validation scores.
+    """
+    content = save(
+        {name: tensor.detach().half().contiguous() for name, tensor in network.state_dict().items()}
+    )
+    manifest = {
+        "file": TENSORS,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "architecture": {"name": "UNet", "in_channels": 2, "width": width, "groups": groups},
+        "threshold": threshold,
+        **facts,
+    }
+    text = json.dumps(manifest, indent=2) + "\n"
+    write_whole(
+        {
+            folder / TENSORS: lambda file: file.write(content),
+            folder / MANIFEST: lambda file: file.write(text.encode()),
+        }
+    )
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """Read a manifest and check the entries that the program relies on."""
+    try:
+        manifest = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot be read as JSON; get the weights again") from error
+    match manifest:
+        case {
+            "file": str(file),
+            "sha256": str(),
+            "architecture": {"name": "UNet", "in_channels": 2, "width": int(width), "groups": int(groups)},
+            "threshold": float(threshold),
+        } if (
+            Path(file).name == file
+            and 1 <= groups <= width <= 96
+            and width % groups == 0
+            and math.isfinite(threshold)
+            and 0 < threshold < 1
+        ):
+            return dict(manifest)
+    raise WeightsError(f"{path}: an entry is missing or has an impossible value; get the weights again")
