@@ -27,6 +27,7 @@ EXIT_TERMINATED = 128 + signal.SIGTERM
 EXIT_CODES = """\b
 Exit codes:
   0  done
+  1  something unexpected
   2  usage: the command cannot do what was asked
   3  an input cannot be used, or an output cannot be written
   4  preprocessing failed its check

@@ -9,16 +9,13 @@ import torch
 
 from lesionwise.errors import DeviceError
 
-DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("auto", "fp32", "bf16")
-
 
 def use_threads(asked: int) -> int:
     """Limit every library that computes to so many threads and return the number.
 
     0 means all that the process may use: the CPUs of its affinity, at most the quota of its control groups.
+    Numba's own pool is left alone: nothing uses it, and starting it would reset torch's number of threads.
     """
-    import numba
     import SimpleITK as sitk  # noqa: N813 - the package's usual name
     from threadpoolctl import threadpool_limits
 
@@ -28,7 +25,6 @@ def use_threads(asked: int) -> int:
         torch.set_num_interop_threads(1)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     threadpool_limits(threads)
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
     return threads
 
 
