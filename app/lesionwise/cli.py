@@ -93,11 +93,11 @@ def _explain(error: BaseException) -> tuple[str, int]:
         case click.exceptions.Exit():
             return "", error.exit_code
         case click.Abort() | KeyboardInterrupt():
-            return "interrupted; no output was written", EXIT_INTERRUPTED
+            return "interrupted; unfinished outputs were removed", EXIT_INTERRUPTED
         case SystemExit():
-            return ("terminated; no output was written" if error.code == EXIT_TERMINATED else ""), _code(
-                error
-            )
+            return (
+                "terminated; unfinished outputs were removed" if error.code == EXIT_TERMINATED else ""
+            ), _code(error)
         case MemoryError():
             return "not enough memory; close other programs, give the container more, or lower --threads", 1
         case OSError():

@@ -1,0 +1,140 @@
+"""The command line answers at once, with one line for each error and the code that belongs to it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import click
+import pytest
+from lesionwise import cli
+from lesionwise.errors import DeviceError, InputError, PreprocessingError, UsageError, WeightsError
+
+HEAVY = ("torch", "SimpleITK", "scipy", "numpy", "nibabel", "numba", "rich")
+
+
+def run(capsys, *arguments):
+    """Run the command line in this process and return (code, standard output, standard error)."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(arguments))
+    captured = capsys.readouterr()
+    return ended.value.code, captured.out, captured.err
+
+
+@pytest.fixture(autouse=True)
+def keep_signal():
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Return a function that makes the command line's only command raise an error."""
+
+    def install(error):
+        @click.command("segment")
+        @click.option("--debug", is_flag=True)
+        def command(debug):
+            raise error
+
+        monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: command)
+
+    return install
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("segment", "--help"), ("--version",)])
+def test_help_needs_no_heavy_import_and_answers_within_half_a_second(arguments):
+    code = (
+        "import sys\nfrom lesionwise.cli import main\n"
+        "try:\n    main()\n"
+        f"finally:\n    assert not {{*{HEAVY}}} & set(sys.modules), sorted({{*{HEAVY}}} & set(sys.modules))"
+    )
+    fastest = float("inf")
+    for _ in range(3):  # the least of three: the machine may be busy with other work
+        begin = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+        fastest = min(fastest, time.perf_counter() - begin)
+        assert done.returncode == 0, done.stderr
+        assert "lesionwise" in done.stdout
+    assert fastest < 0.5
+
+
+def test_every_listed_command_loads_and_explains_itself(capsys):
+    names = cli.group.list_commands(click.Context(cli.group))
+    assert "segment" in names
+    assert set(names) <= set(cli.COMMANDS)
+    for name in names:
+        code, out, _ = run(capsys, name, "--help")
+        assert code == 0
+        assert "Usage" in out
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (UsageError("a.nii: wrong"), 2, "a.nii: wrong"),
+        (InputError("a.nii: damaged"), 3, "a.nii: damaged"),
+        (PreprocessingError("no brain"), 4, "no brain"),
+        (WeightsError("no weights"), 5, "no weights"),
+        (DeviceError("no GPU"), 5, "no GPU"),
+        (OSError(28, "No space left on device", "/tmp/x"), 3, "/tmp/x: No space left on device"),
+        (MemoryError(), 1, "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: tried\nmore"), 1, "not enough memory"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ValueError("odd\nsecond line"), 1, "unexpected ValueError: odd; --debug"),
+    ],
+)
+def test_each_error_is_one_line_and_its_code(capsys, failing, error, code, words):
+    failing(error)
+    ended, out, err = run(capsys, "segment")
+    assert ended == code
+    assert out == ""
+    assert words in err
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in err
+
+
+def test_debug_shows_where(capsys, failing):
+    failing(ValueError("odd"))
+    code, _, err = run(capsys, "segment", "--debug")
+    assert code == 1
+    assert "Traceback" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nonsense",),
+        ("segment",),
+        ("segment", "-t1", "a"),
+        ("segment", "-t1", "a", "-t2", "b", "-o", "c.nii", "--device", "tpu"),
+        ("segment", "-t1", "a", "-t2", "b", "-o", "c.nii", "--threads", "-1"),
+        ("segment", "-t1", "a", "-t2", "b", "-o", "c.nii", "--threshold", "1"),
+        ("segment", "-t1", "a", "-t2", "b", "-o", "c.nii", "--overlap", "1"),
+        ("segment", "-t1", "a", "-t2", "b", "-o", "c.nii", "more"),
+    ],
+)
+def test_usage_errors_are_one_line_and_code_2(capsys, arguments):
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "--help" in err
+
+
+def test_termination_runs_the_clean_up_and_gives_143(capsys, failing):
+    class Terminated(click.Command):
+        def invoke(self, ctx):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    cli_group = cli.LazyGroup
+    original = cli_group.get_command
+    try:
+        cli_group.get_command = lambda *_: Terminated("segment")
+        code, _, err = run(capsys, "segment")
+    finally:
+        cli_group.get_command = original
+    assert code == 143
+    assert "terminated" in err
