@@ -1,0 +1,128 @@
+"""What a scanner does to an anatomy: protocol contrast, resolution, slices, noise, bias, motion, registration error.
+
+Each function takes and returns a float32 (x, y, z) image with 1 mm voxels; `Acquisition.random` only draws the
+parameters and `acquire` applies them, so that a drawn acquisition can be shown, stored and repeated.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from lesionwise.simulation.fields import displacement_field, smooth_field, warp
+
+_FWHM_PER_SIGMA = 2.3548
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """The parameters of one scan; lengths in mm, noise in units of the white-matter peak."""
+
+    gamma: float
+    gamma_regional: float
+    grey_gain: float
+    slice_axis: int
+    slice_thickness_mm: float
+    slice_phase: float
+    in_plane_fwhm_mm: float
+    sharpening: float
+    noise: float
+    bias: float
+    ghost: float
+    shift_mm: tuple[float, float, float]
+    turn_rad: tuple[float, float, float]
+    elastic_mm: float
+
+    @staticmethod
+    def random(rng: np.random.Generator, protocol: "Acquisition | None" = None) -> "Acquisition":
+        """Draw a scan. Given a `protocol`, contrast and resolution stay near it (the same scanner again)."""
+        thickness = float(rng.choice([1.0, 1.0, 1.2, 2.0, 3.0, 3.0, 3.3, 4.0, 5.0]))
+        new = Acquisition(
+            gamma=float(np.exp(rng.normal(0, 0.16))),
+            gamma_regional=float(abs(rng.normal(0, 0.08))),
+            grey_gain=float(rng.normal(0, 0.05)),
+            slice_axis=int(rng.choice([2, 2, 2, 2, 0, 1])),
+            slice_thickness_mm=thickness,
+            slice_phase=float(rng.uniform()),
+            in_plane_fwhm_mm=float(rng.uniform(0.4, 1.7)),
+            sharpening=float(rng.uniform(0.2, 1.2)) if rng.random() < 0.2 else 0.0,
+            noise=float(np.exp(rng.uniform(np.log(0.004), np.log(0.05)))),
+            bias=float(abs(rng.normal(0, 0.05))),
+            ghost=float(rng.uniform(0.01, 0.06)) if rng.random() < 0.1 else 0.0,
+            shift_mm=_three(rng.normal(0, 0.3, 3)),
+            turn_rad=_three(rng.normal(0, 0.005, 3)),
+            elastic_mm=float(rng.uniform(0, 0.35)),
+        )
+        if protocol is None:
+            return new
+        fields = dict(vars(new))
+        for name in ("slice_axis", "slice_thickness_mm", "in_plane_fwhm_mm", "sharpening"):
+            fields[name] = getattr(protocol, name)
+        fields["gamma"] = protocol.gamma * float(np.exp(rng.normal(0, 0.04)))
+        fields["grey_gain"] = protocol.grey_gain + float(rng.normal(0, 0.015))
+        return Acquisition(**fields)
+
+
+def acquire(image: np.ndarray, grey: np.ndarray, scan: Acquisition, rng: np.random.Generator) -> np.ndarray:
+    """Return the image as this scan would show it. `grey` is the grey-matter fraction; `rng` draws noise and fields."""
+    shape = image.shape
+    gamma: np.ndarray | float = scan.gamma
+    if scan.gamma_regional > 0.01:
+        gamma = scan.gamma * (1 + scan.gamma_regional * smooth_field(shape, rng, 35.0))
+    out = np.clip(image, 1e-3, None) ** np.asarray(gamma, dtype=np.float32)
+    out *= 1 + scan.grey_gain * grey
+    out *= 1 + scan.bias * smooth_field(shape, rng, 60.0)
+    turn = np.eye(3) + _skew(scan.turn_rad)
+    field = displacement_field(shape, rng, scan.elastic_mm, 25.0) if scan.elastic_mm > 0.02 else None
+    out = warp(out[None], turn, np.asarray(scan.shift_mm), field)[0]
+    if scan.ghost:
+        out = out + scan.ghost * np.roll(out, shape[1] // 3, axis=1)
+    out = in_slices(out, scan, rng, scan.noise)
+    if scan.sharpening:
+        out = out + scan.sharpening * (out - ndimage.gaussian_filter(out, 0.8))
+    return np.asarray(np.clip(out, 0, None), dtype=np.float32)
+
+
+def in_slices(
+    image: np.ndarray, scan: Acquisition, rng: np.random.Generator | None = None, noise: float = 0.0
+) -> np.ndarray:
+    """Return the image through the scan's point spread: in-plane blur, slices of its thickness, Rician noise, back to 1 mm."""
+    axis = scan.slice_axis
+    out = image
+    sigma = scan.in_plane_fwhm_mm / _FWHM_PER_SIGMA
+    for other in {0, 1, 2} - {axis}:
+        if sigma > 0.25:
+            out = ndimage.gaussian_filter1d(out, sigma, axis=other)
+    thick = scan.slice_thickness_mm > 1.0
+    if thick:
+        out = ndimage.gaussian_filter1d(out, scan.slice_thickness_mm / _FWHM_PER_SIGMA, axis=axis)
+        positions = np.arange(
+            scan.slice_phase * scan.slice_thickness_mm, image.shape[axis] - 1, scan.slice_thickness_mm
+        )
+        out = _interpolate(out, positions, axis)
+    if noise and rng is not None:
+        real, imaginary = (noise * rng.standard_normal(out.shape, dtype=np.float32) for _ in range(2))
+        out = np.sqrt((out + real) ** 2 + imaginary**2)
+    if thick:
+        back = (np.arange(image.shape[axis]) - positions[0]) / scan.slice_thickness_mm
+        out = _interpolate(out, np.clip(back, 0, len(positions) - 1), axis)
+    return np.asarray(out, dtype=np.float32)
+
+
+def _interpolate(image: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
+    """Return the image linearly interpolated at voxel positions along one axis."""
+    low = np.clip(np.floor(positions).astype(int), 0, image.shape[axis] - 2)
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    weight = (positions - low).astype(np.float32).reshape(shape)
+    first = image.take(low, axis=axis)
+    return np.asarray(first + weight * (image.take(low + 1, axis=axis) - first))
+
+
+def _skew(angles: tuple[float, float, float]) -> np.ndarray:
+    x, y, z = angles
+    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+
+
+def _three(values: np.ndarray) -> tuple[float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2])

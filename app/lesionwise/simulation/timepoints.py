@@ -1,0 +1,203 @@
+"""Two synthetic time points of one anatomy, with the truth: the lesions that only time 2 has.
+
+After the time-point synthesis of Kamraoui et al. (Frontiers in Neuroimaging 2022): lesions are drawn into both
+times, into time 2 only (the truth) or into time 1 only, and each time is then acquired on its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from lesionwise.lesions import remove_small_lesions
+from lesionwise.simulation.acquisition import Acquisition, acquire, in_slices
+from lesionwise.simulation.anatomy import Anatomy
+from lesionwise.simulation.fields import smooth_field
+from lesionwise.simulation.lesions import (
+    SyntheticLesion,
+    blob,
+    draw,
+    fractions,
+    from_shape,
+    place,
+    random_volume_mm3,
+)
+
+# A voxel is new lesion where at least this share of what time 2's scan shows there is new lesion.
+TRUTH_FRACTION = 0.4
+SPACING_MM = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class LesionPlan:
+    """How many lesions of which kind a case has."""
+
+    stable: int
+    new: int
+    vanished: int
+    distractors: int
+
+    @staticmethod
+    def random(rng: np.random.Generator, unchanged_share: float = 0.34) -> "LesionPlan":
+        """Draw a plan; `unchanged_share` of the cases have neither new nor vanished lesions."""
+        changed = rng.random() >= unchanged_share
+        return LesionPlan(
+            stable=int(rng.geometric(0.08)) - 1,
+            new=int(np.clip(rng.geometric(0.16), 1, 25)) if changed else 0,
+            vanished=int(rng.geometric(0.4)) - 1 if changed else 0,
+            distractors=int(rng.poisson(3)),
+        )
+
+
+@dataclass(frozen=True)
+class SyntheticPair:
+    """Two time points of one anatomy on one grid of 1 mm voxels; arrays are (x, y, z).
+
+    Attributes:
+        time1, time2: float32 intensities, about 1 at the white-matter peak.
+        brain: bool, the brain mask as a program would find it (not exact).
+        new_lesions: bool, the truth.
+        old_lesions: bool, lesions of time 1: stable or vanished.
+    """
+
+    time1: np.ndarray
+    time2: np.ndarray
+    brain: np.ndarray
+    new_lesions: np.ndarray
+    old_lesions: np.ndarray
+
+
+def simulate_pair(
+    anatomy: Anatomy,
+    rng: np.random.Generator,
+    shapes: Sequence[np.ndarray] = (),
+    plan: LesionPlan | None = None,
+    same_protocol_share: float = 0.6,
+) -> SyntheticPair:
+    """Return two synthetic time points of an anatomy.
+
+    Args:
+        anatomy: the head; lesions that it already shows stay in both times.
+        rng: the only source of chance.
+        shapes: real lesion shapes (bool arrays, 1 mm) to draw from beside random blobs.
+        plan: how many lesions; drawn if None.
+        same_protocol_share: share of the cases in which both times are scanned with one protocol.
+    """
+    plan = plan or LesionPlan.random(rng)
+    shape = anatomy.flair.shape
+    where = _Places(anatomy, rng)
+    stable = where.draw(plan.stable, shapes, rng, median_mm3=60.0)
+    vanished = where.draw(plan.vanished, shapes, rng, median_mm3=40.0)
+    new = where.draw(plan.new, shapes, rng, median_mm3=45.0, grown_from=stable)
+    images = []
+    for only in (vanished, new):
+        image = anatomy.flair.copy()
+        draw(image, _as_seen(stable, rng), rng)
+        draw(image, only, rng)
+        draw(image, where.distractors(plan.distractors, rng), rng)
+        images.append(image)
+    scan1 = Acquisition.random(rng)
+    scan2 = Acquisition.random(rng, scan1 if rng.random() < same_protocol_share else None)
+    time1 = acquire(images[0], anatomy.grey, scan1, rng)
+    time2 = acquire(images[1], anatomy.grey, scan2, rng)
+    old_fraction = fractions([*stable, *vanished], shape)
+    # What darkens (vanished) and what was there before is not new, even where a new lesion was drawn over it.
+    new_fraction = np.clip(fractions(new, shape) - old_fraction, 0, None) * ~anatomy.old_lesions
+    seen = in_slices(new_fraction.astype(np.float32), scan2) if new else new_fraction
+    brain = _imperfect(anatomy.brain, rng)
+    truth = remove_small_lesions((seen >= TRUTH_FRACTION) & brain, SPACING_MM)
+    return SyntheticPair(time1, time2, brain, truth, (old_fraction > 0.5) | anatomy.old_lesions)
+
+
+class _Places:
+    """Where lesions and distractors of one anatomy may lie."""
+
+    def __init__(self, anatomy: Anatomy, rng: np.random.Generator) -> None:
+        self.flair = anatomy.flair
+        tissue = ndimage.binary_erosion(anatomy.brain, iterations=2) & (anatomy.flair > 0.75)
+        weight = anatomy.lesion_prior * tissue
+        floor = weight.max() * rng.uniform(0.02, 0.15) * anatomy.white
+        weight = np.where(tissue, weight + floor, 0).ravel()
+        self.voxels = np.flatnonzero(weight)
+        self.cumulative = np.cumsum(weight[self.voxels])
+        # Distractors: brighter spots that are no lesions (flow in fluid, vessels, cortex, residue of dura).
+        self.other = np.flatnonzero(ndimage.binary_dilation(anatomy.brain, iterations=2) & ~tissue)
+
+    def draw(
+        self,
+        count: int,
+        shapes: Sequence[np.ndarray],
+        rng: np.random.Generator,
+        median_mm3: float,
+        grown_from: Sequence[SyntheticLesion] = (),
+    ) -> list[SyntheticLesion]:
+        """Return up to `count` lesions at random places, brighter than what is under them.
+
+        A fifth of them begin at the edge of one of `grown_from`: what lies beyond that edge is growth.
+        """
+        lesions = []
+        # One patient's lesions look alike: their contrast is drawn around the patient's.
+        patient_contrast = rng.uniform(0.25, 0.8)
+        for _ in range(count):
+            if len(shapes) and rng.random() < 0.2:
+                fraction = from_shape(rng, shapes[int(rng.integers(len(shapes)))])
+            else:
+                fraction = blob(rng, random_volume_mm3(rng, median_mm3), float(rng.uniform(0.4, 1.3)))
+            centre = self._voxel(rng)
+            if grown_from and rng.random() < 0.2:
+                centre = _edge_voxel(grown_from[int(rng.integers(len(grown_from)))], rng)
+            contrast = float(np.clip(patient_contrast * np.exp(rng.normal(0, 0.35)), 0.15, 1.1))
+            brightness = float(max(self.flair[centre], 0.95)) + contrast
+            lesion = place(fraction, centre, self.flair.shape, brightness)
+            if lesion is not None:
+                lesions.append(lesion)
+        return lesions
+
+    def distractors(self, count: int, rng: np.random.Generator) -> list[SyntheticLesion]:
+        """Return bright spots outside white matter, drawn for one time only: they are not lesions."""
+        spots = []
+        for _ in range(count if len(self.other) else 0):
+            centre = np.unravel_index(int(self.other[rng.integers(len(self.other))]), self.flair.shape)
+            fraction = blob(rng, random_volume_mm3(rng, 25.0), float(rng.uniform(0.6, 2.0)))
+            brightness = float(self.flair[centre] + rng.uniform(0.1, 0.7))
+            spot = place(
+                fraction * rng.uniform(0.4, 1), [int(c) for c in centre], self.flair.shape, brightness
+            )
+            if spot is not None:
+                spots.append(spot)
+        return spots
+
+    def _voxel(self, rng: np.random.Generator) -> tuple[int, ...]:
+        """Return a voxel (x, y, z) drawn by how often lesions lie there."""
+        pick = np.searchsorted(self.cumulative, rng.uniform(0, self.cumulative[-1]))
+        voxel = self.voxels[min(int(pick), len(self.voxels) - 1)]
+        return tuple(int(v) for v in np.unravel_index(voxel, self.flair.shape))
+
+
+def _edge_voxel(lesion: SyntheticLesion, rng: np.random.Generator) -> tuple[int, ...]:
+    """Return a random voxel (x, y, z) of the image at the lesion's edge."""
+    edge = np.argwhere((lesion.fraction > 0.2) & (lesion.fraction < 0.8))
+    if not len(edge):
+        edge = np.argwhere(lesion.fraction == lesion.fraction.max())
+    voxel = edge[rng.integers(len(edge))]
+    return tuple(int(v) + axis.start for v, axis in zip(voxel, lesion.box, strict=True))
+
+
+def _as_seen(lesions: Sequence[SyntheticLesion], rng: np.random.Generator) -> list[SyntheticLesion]:
+    """Return stable lesions as one scan shows them: a little brighter or duller, a little larger or smaller."""
+    return [
+        SyntheticLesion(
+            lesion.box,
+            lesion.fraction ** np.float32(np.exp(rng.normal(0, 0.2))),
+            1 + (lesion.brightness - 1) * float(np.exp(rng.normal(0, 0.1))),
+        )
+        for lesion in lesions
+    ]
+
+
+def _imperfect(brain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the mask with an uneven surface, up to about 2 mm in or out."""
+    soft = ndimage.gaussian_filter(brain.astype(np.float32), 1.5)
+    level = 0.5 + rng.normal(0, 0.12) + 0.1 * smooth_field(brain.shape, rng, 25.0)
+    return np.asarray(soft > np.clip(level, 0.1, 0.9))
