@@ -11,10 +11,13 @@ CUDA_ONLY = re.compile(r"(cuda-|nvidia-|triton)")
 
 NOTE = f"""\
 # Written by requirements/lock.sh from gpu.lock: the same versions without the CUDA packages.
-# The first hash of torch is that of {CPU_WHEEL}, which PyPI does not carry
-# (PyTorch's own CPU index does); the others are PyPI's. On Linux x86_64 PyPI's torch is the CUDA build and
-# needs gpu.lock; on macOS and Windows it is a CPU build and this file is the right one.
+# torch has two entries, because the hash of its CPU build differs from the index's. On Linux x86_64 PyPI's
+# torch is the CUDA build, which needs gpu.lock; the CPU build, {CPU_WHEEL},
+# comes from PyTorch's own CPU index or from a folder of wheels. Elsewhere PyPI's is the right one.
 """
+# Were both hashes in one entry, pip would prefer the index's file to one in a folder.
+X86_LINUX = 'sys_platform == "linux" and platform_machine == "x86_64"'
+ELSEWHERE = 'sys_platform != "linux" or platform_machine != "x86_64"'
 
 
 def cpu_lock(gpu_lock: str) -> str:
@@ -26,11 +29,11 @@ def cpu_lock(gpu_lock: str) -> str:
         raise SystemExit(
             "cpu_lock.py: gpu.lock has another torch; name its CPU wheel at the top of this file"
         )
-    cpu_hash = f"    --hash=sha256:{CPU_WHEEL_SHA256} \\\n"
     for index, text in enumerate(kept):
         if text.startswith("torch=="):
-            first, others = text.split("\n", 1)
-            kept[index] = f"{first}\n{cpu_hash}{others}"
+            pin, index_hashes = text.split(" \\\n", 1)
+            cpu_hash = f"    --hash=sha256:{CPU_WHEEL_SHA256}\n"
+            kept[index] = f"{pin} ; {X86_LINUX} \\\n{cpu_hash}{pin} ; {ELSEWHERE} \\\n{index_hashes}"
     return NOTE + "".join(kept)
 
 

@@ -27,7 +27,7 @@ fi
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 
 # The CPU build of torch where pip can find it; PyPI itself offers for Linux only the CUDA build, which also runs without a GPU.
-torch=$(sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/cpu.lock)
+torch=$(sed -n "s/^torch==//p" requirements/runtime.in)
 if [ -z "${LOCK:-}" ]; then
     LOCK=requirements/cpu.lock
     if [ "$(uname -sm)" = "Linux x86_64" ] && ! pip install -q --dry-run --no-deps "torch==$torch+cpu" >/dev/null 2>&1; then
@@ -35,5 +35,5 @@ if [ -z "${LOCK:-}" ]; then
     fi
 fi
 echo "setup: $venv from $LOCK"
-pip install -q --no-deps --require-hashes --only-binary :all: -r "$LOCK" -r requirements/data.lock -r requirements/dev.lock
-pip install -q --no-deps --no-index --no-build-isolation --editable .
+pip install -qq --no-deps --require-hashes --only-binary :all: -r "$LOCK" -r requirements/data.lock -r requirements/dev.lock
+pip install -qq --no-deps --no-index --no-build-isolation --editable .
