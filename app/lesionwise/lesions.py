@@ -1,0 +1,138 @@
+"""Lesions: the connected components of a mask, their sizes and the table that `segment` reports.
+
+A lesion is what animaSegPerfAnalyzer takes for one: a component under face connectivity (6 neighbours) of
+strictly more than 3 mm3. Masks are indexed (x, y, z).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import ConvexHull
+from scipy.spatial.distance import pdist
+
+MINIMAL_VOLUME_MM3 = 3.0
+"""A lesion is larger than this (Commowick et al., Sci. Rep. 2018, and the tool's default)."""
+
+Spacing = tuple[float, float, float]
+"""The size of a voxel in mm along x, y, z."""
+
+Box = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One lesion, as `segment` reports it.
+
+    `id`: 1 is the largest. `centre_mm`: the mean of its voxel centres in world coordinates (right, anterior,
+    superior). `longest_diameter_mm`: the largest distance between two of its voxel centres.
+    """
+
+    id: int
+    volume_mm3: float
+    centre_mm: tuple[float, float, float]
+    mean_probability: float
+    max_probability: float
+    longest_diameter_mm: float
+    voxels: int
+
+
+def label_lesions(
+    mask: NDArray[Any], spacing_mm: Spacing, minimal_volume_mm3: float = MINIMAL_VOLUME_MM3
+) -> NDArray[np.int32]:
+    """Number the lesions of a mask (x, y, z) that are strictly larger than the minimum; all else is 0.
+
+    Numbers fall with the voxel count; of equals, the one whose first voxel comes first (x fastest, then y,
+    then z) is first. Returns an array of the mask's shape.
+    """
+    mask = np.asarray(mask, dtype=np.bool_)
+    labels = np.zeros(mask.shape, dtype=np.int32)
+    box = bounding_box(mask)
+    if box is None:
+        return labels
+    cropped = np.ascontiguousarray(mask[box])
+    components, count = ndimage.label(cropped)
+    voxels = np.unravel_index(np.flatnonzero(cropped), cropped.shape)
+    component = components[voxels]
+
+    sizes = np.bincount(component, minlength=count + 1)
+    first = np.full(count + 1, cropped.size)
+    np.minimum.at(first, component, np.ravel_multi_index(voxels, cropped.shape, order="F"))
+    kept = np.flatnonzero(sizes >= minimal_voxels(spacing_mm, minimal_volume_mm3))
+    kept = kept[np.lexsort((first[kept], -sizes[kept]))]
+
+    number = np.zeros(count + 1, dtype=np.int32)
+    number[kept] = np.arange(1, len(kept) + 1)
+    labels[box][voxels] = number[component]
+    return labels
+
+
+def remove_small_lesions(
+    mask: NDArray[Any], spacing_mm: Spacing, minimal_volume_mm3: float = MINIMAL_VOLUME_MM3
+) -> NDArray[np.bool_]:
+    """Return the mask (x, y, z) without the components that are not strictly larger than the minimum."""
+    return label_lesions(mask, spacing_mm, minimal_volume_mm3) > 0
+
+
+def lesion_table(
+    mask: NDArray[Any],
+    probabilities: NDArray[np.floating[Any]],
+    affine: NDArray[np.floating[Any]],
+    spacing_mm: Spacing,
+    minimal_volume_mm3: float = MINIMAL_VOLUME_MM3,
+) -> list[Lesion]:
+    """Describe each lesion of a mask, the largest first.
+
+    `mask`, `probabilities`: (x, y, z). `affine`: 4 x 4, voxel indices to mm (right, anterior, superior).
+    """
+    labels = label_lesions(mask, spacing_mm, minimal_volume_mm3)
+    table = []
+    for lesion, box in enumerate(ndimage.find_objects(labels), start=1):
+        inside = labels[box] == lesion
+        voxels = np.argwhere(inside) + [axis.start for axis in box]
+        probability = probabilities[box][inside].astype(np.float64)
+        x, y, z = affine[:3, :3] @ voxels.mean(axis=0) + affine[:3, 3]
+        table.append(
+            Lesion(
+                id=lesion,
+                volume_mm3=float(len(voxels) * math.prod(spacing_mm)),
+                centre_mm=(float(x), float(y), float(z)),
+                mean_probability=float(probability.mean()),
+                max_probability=float(probability.max()),
+                longest_diameter_mm=longest_diameter(voxels * np.asarray(spacing_mm)),
+                voxels=len(voxels),
+            )
+        )
+    return table
+
+
+def minimal_voxels(spacing_mm: Spacing, minimal_volume_mm3: float) -> int:
+    """Return the least number of voxels whose volume is strictly larger than the minimum, as the tool counts."""
+    return math.floor(minimal_volume_mm3 / math.prod(spacing_mm)) + 1
+
+
+def longest_diameter(points_mm: NDArray[np.float64]) -> float:
+    """Return the largest distance between two voxel centres (n, 3) of a face-connected lesion."""
+    extent = np.ptp(points_mm, axis=0)
+    varying = extent > 0
+    if varying.sum() < 2:  # one voxel or a line along an axis
+        return float(extent.sum())
+    # The farthest two are corners of the convex hull. Steps along each of the varying axes are in the
+    # lesion, so that the hull in these axes is never flat.
+    points_mm = points_mm[:, varying]
+    return float(pdist(points_mm[ConvexHull(points_mm).vertices]).max())
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
+    """Return the slices (x, y, z) that just hold the mask's voxels, or None where there are none."""
+    box = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        inside = np.flatnonzero(mask.any(axis=others))
+        if len(inside) == 0:
+            return None
+        box.append(slice(int(inside[0]), int(inside[-1]) + 1))
+    return tuple(box)
