@@ -42,6 +42,8 @@ def correct_bias_field(image: NDArray[np.floating], threads: int = 1) -> NDArray
     n4.SetSplineOrder(SPLINE_ORDER)
     n4.SetNumberOfControlPoints(CONTROL_POINTS)
     n4.SetNumberOfThreads(threads)
+    # The spline filters inside N4 only know the process's own number, which therefore changes with each call.
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     try:
         n4.Execute(sitk.Shrink(original, factors), sitk.Shrink(bright, factors))
         log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(original)).T

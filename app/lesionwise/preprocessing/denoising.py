@@ -116,13 +116,13 @@ def _local_statistics(voxels, means, variances, thread, threads):  # type: ignor
 
 @_compiled
 def _nlmeans(voxels, means, variances, noise, result, thread, threads):  # type: ignore[no-untyped-def]
-    """Fill every `threads`-th row of `result`: rows lie along the last axis."""
+    """Fill every `threads`-th row of `result`; rows lie along the last axis, which the names call x."""
     nz, ny, nx = voxels.shape
     weighted_sum, weight_sum, largest_weight = np.empty(nx), np.empty(nx), np.empty(nx)
-    distances = np.empty(nx)
+    distances, alike, columns = np.empty(nx), np.empty(nx, np.uint8), np.empty(nx, np.int64)
     for row in range(thread, nz * ny, threads):
         z, y = row // ny, row % ny
-        # A voxel of zero variance or mean has no candidate (the ratio is 0, infinite or undefined): it stays.
+        # A voxel of zero mean or variance has no candidate (the ratio is 0, infinite or undefined): it stays.
         first, last = nx, -1
         for x in range(nx):
             if variances[z, y, x] != 0.0 and means[z, y, x] != 0.0:
@@ -133,101 +133,73 @@ def _nlmeans(voxels, means, variances, noise, result, thread, threads):  # type:
         weighted_sum[:] = 0.0
         weight_sum[:] = 0.0
         largest_weight[:] = 0.0
-        for candidate_z in range(max(z - SEARCH_RADIUS, 0), min(z + SEARCH_RADIUS, nz - 1) + 1):
-            for candidate_y in range(max(y - SEARCH_RADIUS, 0), min(y + SEARCH_RADIUS, ny - 1) + 1):
-                # The voxel's patch is cut at the image's border; the candidate's has the same cut shape.
-                below_z, above_z = -min(z, 1), min(nz - 1 - z, 1)
-                below_y, above_y = -min(y, 1), min(ny - 1 - y, 1)
-                if candidate_z + below_z < 0 or candidate_z + above_z >= nz:
-                    continue
-                if candidate_y + below_y < 0 or candidate_y + above_y >= ny:
-                    continue
-                rows_of_patch = (above_z - below_z + 1) * (above_y - below_y + 1)
+        # A patch is cut where it leaves the image; the candidate's has the same cut shape and must be inside.
+        below_z, above_z = min(z, 1), min(nz - 1 - z, 1)
+        below_y, above_y = min(y, 1), min(ny - 1 - y, 1)
+        rows_of_patch = (below_z + 1 + above_z) * (below_y + 1 + above_y)
+        for cz in range(max(z - SEARCH_RADIUS, below_z), min(z + SEARCH_RADIUS, nz - 1 - above_z) + 1):
+            for cy in range(max(y - SEARCH_RADIUS, below_y), min(y + SEARCH_RADIUS, ny - 1 - above_y) + 1):
                 for shift in range(-SEARCH_RADIUS, SEARCH_RADIUS + 1):
-                    if shift == 0 and candidate_z == z and candidate_y == y:
+                    if cz == z and cy == y and shift == 0:
                         continue
-                    # Columns whose candidate is inside the image, one more on each side for the patches.
-                    start = max(first - 1, 0, -shift)
-                    stop = min(last + 2, nx, nx - shift)
-                    if stop <= start:
-                        continue
-                    columns = stop - start
-                    distance = distances[:columns]
-                    distance[:] = 0.0
-                    for dz in range(below_z, above_z + 1):
-                        for dy in range(below_y, above_y + 1):
-                            here = voxels[z + dz, y + dy, start:stop]
-                            there = voxels[candidate_z + dz, candidate_y + dy, start + shift : stop + shift]
-                            for c in range(columns):
-                                difference = here[c] - there[c]
-                                distance[c] += difference * difference
-                    _add_candidates(
-                        distance,
-                        start,
-                        shift,
-                        first,
-                        last,
-                        rows_of_patch,
-                        noise,
-                        voxels[candidate_z, candidate_y],
-                        means[z, y],
-                        means[candidate_z, candidate_y],
-                        variances[z, y],
-                        variances[candidate_z, candidate_y],
-                        weighted_sum,
-                        weight_sum,
-                        largest_weight,
+                    start, stop = max(first, -shift), min(last + 1, nx - shift)
+                    found = _find_alike(
+                        means[z, y, start:stop],
+                        means[cz, cy, start + shift : stop + shift],
+                        variances[z, y, start:stop],
+                        variances[cz, cy, start + shift : stop + shift],
+                        alike,
+                        columns,
                     )
+                    if found == 0:
+                        continue
+                    # One column more on each side, for the patches of the outermost voxels.
+                    start, stop = max(first - 1, 0, -shift), min(last + 2, nx, nx - shift)
+                    total = distances[start:stop]
+                    total[:] = 0.0
+                    for dz in range(-below_z, above_z + 1):
+                        for dy in range(-below_y, above_y + 1):
+                            here = voxels[z + dz, y + dy, start:stop]
+                            there = voxels[cz + dz, cy + dy, start + shift : stop + shift]
+                            for c in range(total.size):
+                                difference = here[c] - there[c]
+                                total[c] += difference * difference
+                    offset = max(first, -shift)
+                    for k in range(found):
+                        x = offset + columns[k]
+                        below_x, above_x = min(x, 1), min(nx - 1 - x, 1)
+                        if x + shift < below_x or x + shift + above_x >= nx:
+                            continue
+                        distance = 0.0
+                        for dx in range(-below_x, above_x + 1):
+                            distance += distances[x + dx]
+                        patch_size = rows_of_patch * (below_x + 1 + above_x)
+                        weight = math.exp(-distance / (2.0 * BETA * noise * patch_size))
+                        weighted_sum[x] += weight * voxels[cz, cy, x + shift]
+                        weight_sum[x] += weight
+                        largest_weight[x] = max(largest_weight[x], weight)
         for x in range(first, last + 1):
             if weight_sum[x] > 0.0:
-                self_weight = largest_weight[x]
-                result[z, y, x] = (weighted_sum[x] + self_weight * voxels[z, y, x]) / (
-                    weight_sum[x] + self_weight
-                )
+                own = largest_weight[x]  # a voxel weighs as much as its best candidate
+                result[z, y, x] = (weighted_sum[x] + own * voxels[z, y, x]) / (weight_sum[x] + own)
 
 
 @_compiled
-def _add_candidates(  # type: ignore[no-untyped-def]
-    distance,
-    start,
-    shift,
-    first,
-    last,
-    rows_of_patch,
-    noise,
-    values,
-    mean,
-    candidate_mean,
-    variance,
-    candidate_variance,
-    weighted_sum,
-    weight_sum,
-    largest_weight,
-):
-    """Weigh one row of candidates, `shift` columns away, and add those that are alike to the sums."""
-    nx = mean.size
-    for x in range(max(first, -shift), min(last + 1, nx - shift)):
-        j = x + shift
-        m, v = candidate_mean[j], candidate_variance[j]
-        # The ratios' limits without a division by zero; min and max serve negative intensities.
-        if not min(MEAN_RATIO * m, m / MEAN_RATIO) < mean[x] < max(MEAN_RATIO * m, m / MEAN_RATIO):
-            continue
-        if (
-            not min(VARIANCE_RATIO * v, v / VARIANCE_RATIO)
-            < variance[x]
-            < max(VARIANCE_RATIO * v, v / VARIANCE_RATIO)
-        ):
-            continue
-        below, above = min(x, 1), min(nx - 1 - x, 1)
-        if j < below or j + above >= nx:
-            continue
-        total = distance[x - start]
-        if below:
-            total += distance[x - 1 - start]
-        if above:
-            total += distance[x + 1 - start]
-        patch_size = rows_of_patch * (below + above + 1)
-        weight = math.exp(-total / (2.0 * BETA * noise * patch_size))
-        weighted_sum[x] += weight * values[j]
-        weight_sum[x] += weight
-        largest_weight[x] = max(largest_weight[x], weight)
+def _find_alike(mean, candidate_mean, variance, candidate_variance, alike, columns):  # type: ignore[no-untyped-def]
+    """List in `columns` where the candidate's local statistics are like the voxel's, and return how many."""
+    size = mean.size
+    for c in range(size):
+        mean_ratio = mean[c] / candidate_mean[c]
+        variance_ratio = variance[c] / candidate_variance[c]
+        alike[c] = (
+            (mean_ratio > MEAN_RATIO)
+            & (mean_ratio < 1.0 / MEAN_RATIO)
+            & (variance_ratio > VARIANCE_RATIO)
+            & (variance_ratio < 1.0 / VARIANCE_RATIO)
+        )
+    # Without a branch: whether two voxels are alike can't be foreseen, and wrong guesses cost more.
+    found = 0
+    for c in range(size):
+        columns[found] = c
+        found += alike[c]
+    return found

@@ -1,0 +1,79 @@
+"""Which preprocessing steps run, in which order: mask, bias correction, denoising, histogram matching.
+
+The order is that of the Anima scripts for multiple sclerosis; each step's module says which tool it equals.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionwise.preprocessing.bias_field import correct_bias_field
+from lesionwise.preprocessing.denoising import denoise
+from lesionwise.preprocessing.histogram_matching import match_histogram
+
+Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The steps that run after masking with the brain, each of which can be left out."""
+
+    bias_correction: bool = True
+    denoising: bool = True
+    histogram_matching: bool = False
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What runs, in order, as progress and reports name it."""
+        chosen = (
+            ("masking", True),
+            ("bias correction", self.bias_correction),
+            ("denoising", self.denoising),
+            ("histogram matching", self.histogram_matching),
+        )
+        return tuple(name for name, runs in chosen if runs)
+
+
+RECIPES = {
+    # What the paper describes: bias correction and denoising of the brain.
+    "paper": Recipe(),
+    # The longitudinal script of the MSSEG-2 challenge, which does not denoise.
+    "challenge": Recipe(denoising=False),
+}
+DEFAULT_RECIPE = "paper"
+
+
+def preprocess_pair(
+    time1: NDArray[np.floating],
+    time2: NDArray[np.floating],
+    brain_mask: NDArray[np.bool_],
+    recipe: Recipe = RECIPES[DEFAULT_RECIPE],
+    threads: int = 1,
+    on_step: Callable[[str], None] = lambda _step: None,
+) -> tuple[Image, Image]:
+    """Return both time points preprocessed, float32, zero outside the brain.
+
+    `time1`, `time2` and `brain_mask` are (x, y, z) on one grid; the result is on the same. Each time point is
+    treated on its own, but that histogram matching brings time 2 to time 1. `on_step` is called with the name of
+    each step (see `Recipe.steps`) before it runs.
+
+    Raises PreprocessingError where the bias field cannot be estimated.
+    """
+    pair = time1.astype(np.float32), time2.astype(np.float32)
+    for step in recipe.steps:
+        on_step(step)
+        if step == "masking":
+            pair = np.where(brain_mask, pair[0], np.float32(0)), np.where(brain_mask, pair[1], np.float32(0))
+        elif step == "bias correction":
+            # One time point makes poor use of several threads, so the two run side by side.
+            with ThreadPoolExecutor(min(threads, 2)) as pool:
+                first, second = pool.map(lambda image: correct_bias_field(image, max(1, threads // 2)), pair)
+            pair = first, second
+        elif step == "denoising":
+            pair = denoise(pair[0], threads), denoise(pair[1], threads)
+        elif step == "histogram matching":
+            pair = pair[0], match_histogram(pair[1], pair[0], threads)
+    return pair
