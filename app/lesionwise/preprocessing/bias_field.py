@@ -27,12 +27,12 @@ def correct_bias_field(image: NDArray[np.floating], threads: int = 1) -> NDArray
     then parts brain from background. The result has the same shape; voxels outside the brain are divided too,
     so zeros stay zeros. The field's splines span the grid whatever its voxel size: no spacing is needed.
 
-    Raises PreprocessingError where no voxel is above the threshold (a constant image) or the fit fails.
+    An image with nothing bright in it (a constant one) is returned as it is.
+
+    Raises PreprocessingError where N4 fails (an image of a few voxels, say).
     """
     original = sitk.GetImageFromArray(np.ascontiguousarray(image.T, dtype=np.float64))
     bright = sitk.OtsuThreshold(original, 0, 1, OTSU_BINS)
-    # ITK's shrinking picks one voxel per block and does not average; an axis that is too short for it stays.
-    factors = [min(SHRINK_FACTOR, size) for size in original.GetSize()]
 
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
     n4.SetMaximumNumberOfIterations(ITERATIONS_BY_LEVEL)
@@ -45,6 +45,8 @@ def correct_bias_field(image: NDArray[np.floating], threads: int = 1) -> NDArray
     # The spline filters inside N4 only know the process's own number, which therefore changes with each call.
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     try:
+        # ITK's shrinking picks one voxel per block and does not average, so the mask stays a mask.
+        factors = [SHRINK_FACTOR] * 3
         n4.Execute(sitk.Shrink(original, factors), sitk.Shrink(bright, factors))
         log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(original)).T
     except RuntimeError as error:
