@@ -1,0 +1,41 @@
+"""Turn a run's checkpoint into the weights that the program loads.
+
+    python -m train.export RUN/checkpoint.pt --facts FACTS.json --threshold 0.5 --output weights
+
+The averaged parameters are stored in float16, beside a manifest with the facts that a reader needs to judge them:
+training data with licences, command, commit, validation scores.
+"""
+
+import json
+from pathlib import Path
+
+import click
+import torch
+
+from lesionwise.network import UNet
+from lesionwise.weights import save_weights
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--facts", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--threshold", default=0.5, show_default=True, help="Probability above which a voxel is lesion."
+)
+@click.option("--width", default=24, show_default=True)
+@click.option("--groups", default=8, show_default=True)
+@click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path))
+def main(checkpoint: Path, facts: Path, threshold: float, width: int, groups: int, output: Path) -> None:
+    """Write the averaged network of CHECKPOINT and its manifest."""
+    state = torch.load(checkpoint, weights_only=True)
+    network = UNet(width=width, groups=groups)
+    network.load_state_dict(state["averaged"])
+    output.mkdir(parents=True, exist_ok=True)
+    save_weights(output, network, width, groups, threshold, json.loads(facts.read_text()))
+    click.echo(
+        f"{output}: {sum(p.numel() for p in network.parameters())} parameters after step {state['step']}"
+    )
+
+
+if __name__ == "__main__":
+    main()
