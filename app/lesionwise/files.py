@@ -71,12 +71,12 @@ def _write_new(path: Path, write: Writer) -> None:
 
 def _check_writable(path: Path) -> None:
     """Create and remove a file beside `path`: what permissions, read-only disks and quotas really allow."""
-    if path.is_dir():
-        raise InputError(f"{path}: this output is a folder; give the name of a file")
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: this output is a device or a pipe; give the name of a file")
     probe = _temporary_name(path)
     try:
+        if path.is_dir():
+            raise InputError(f"{path}: this output is a folder; give the name of a file")
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: this output is a device or a pipe; give the name of a file")
         _write_new(probe, lambda _: None)
         probe.unlink()
     except OSError as error:

@@ -5,8 +5,8 @@ On a terminal a bar, elsewhere plain lines, both on standard error, or nothing.
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 
 class Progress:
@@ -25,6 +25,18 @@ class Progress:
         seconds = time.perf_counter() - begin
         self.seconds[title] = round(self.seconds.get(title, 0.0) + seconds, 3)
         self._end(title, seconds)
+
+    @contextmanager
+    def steps(self) -> Iterator[Callable[[str], None]]:
+        """Give a function that ends the step before and begins the one named, for callbacks."""
+        current = ExitStack()
+
+        def begin(title: str) -> None:
+            current.close()
+            current.enter_context(self.step(title))
+
+        yield begin
+        current.close()  # not after an error: a step that failed has not ended
 
     def advance(self, done: int, total: int) -> None:
         """Tell how far the step is."""

@@ -12,7 +12,14 @@ from typing import Any
 
 import numpy as np
 from nibabel.affines import voxel_sizes
-from nibabel.orientations import aff2axcodes, apply_orientation, inv_ornt_aff, io_orientation
+from nibabel.orientations import (
+    aff2axcodes,
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
 from numpy.typing import NDArray
 
 from lesionwise.errors import InputError, UsageError
@@ -113,7 +120,12 @@ def check_same_grid(first: Volume, second: Volume) -> None:
 
 def to_canonical(volume: Volume) -> Volume:
     """Return the volume with axes permuted and flipped to run (nearest) right, anterior, superior."""
-    orientation = io_orientation(volume.affine)
+    return to_orientation(volume, "RAS")
+
+
+def to_orientation(volume: Volume, axis_codes: str) -> Volume:
+    """Return the volume with axes permuted and flipped to run (nearest) as named, for example "LPS"."""
+    orientation = ornt_transform(io_orientation(volume.affine), axcodes2ornt(axis_codes))
     data = np.ascontiguousarray(apply_orientation(volume.data, orientation))
     affine = volume.affine @ inv_ornt_aff(orientation, volume.data.shape)
     axes = np.argsort(orientation[:, 0])
@@ -123,6 +135,12 @@ def to_canonical(volume: Volume) -> Volume:
     header.set_sform(affine, code=2)
     header["qform_code"] = 0
     return Volume(data, affine, header, volume.name)
+
+
+def in_order_of(array: NDArray[Any], current: Volume, wanted: Volume) -> NDArray[Any]:
+    """Return an array that lies as `current` with its axes permuted and flipped to lie as `wanted`."""
+    turn = ornt_transform(io_orientation(current.affine), io_orientation(wanted.affine))
+    return np.ascontiguousarray(apply_orientation(array, turn))
 
 
 def write_mask_like(path: Path | str, mask: NDArray[np.bool_], like: Volume) -> None:

@@ -54,12 +54,12 @@ def command(
     The mask has the grid and the header geometry of time 1.
     """
     from lesionwise.pipeline import Case, Settings, segment_case
+    from lesionwise.preprocessing.recipe import Recipe
     from lesionwise.progress import show_progress
 
     case = Case(time1, time2, output, probabilities=probabilities, table=table, brain_mask=brain_mask)
     settings = Settings(
-        bias_correction=not no_bias_correction,
-        denoise=not no_denoise,
+        recipe=Recipe(bias_correction=not no_bias_correction, denoising=not no_denoise),
         threshold=threshold,
         overlap=overlap,
         weights=weights,

@@ -1,0 +1,250 @@
+"""The story of one case: files -> volumes -> preprocessing -> network -> lesions -> files."""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lesionwise import __version__
+from lesionwise.devices import choose_device, choose_precision, describe, use_threads
+from lesionwise.errors import InputError
+from lesionwise.files import Writer, check_outputs, write_whole
+from lesionwise.inference import WINDOWS_AT_ONCE, network_runner, predict_probabilities
+from lesionwise.lesions import Lesion, lesion_table, remove_small_lesions
+from lesionwise.network import PATCH_SIZE
+from lesionwise.network_grid import network_grid
+from lesionwise.preprocessing.brain_extraction import extract_brain, gate_brain_masks
+from lesionwise.preprocessing.normalization import normalize
+from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES, Recipe, preprocess_pair
+from lesionwise.progress import Progress
+from lesionwise.volume import (
+    Volume,
+    check_nifti_name,
+    check_same_grid,
+    image_writer,
+    in_order_of,
+    mask_writer,
+    read_mask,
+    read_volume,
+    to_orientation,
+)
+from lesionwise.weights import Weights, find_weights, load_weights
+
+WORKING_ORDER = "LPS"
+"""How axes run while images are computed with, so that the way a file is stored changes nothing.
+
+Bias correction and denoising depend a little on the order of the voxels. In this order, the usual one of
+scans converted from DICOM, they equal Anima's on the file as stored.
+"""
+
+REPORTED_PACKAGES = ("torch", "SimpleITK", "nibabel", "numpy", "scipy", "deepbet")
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Case:
+    """The files of one case: two scans in, a mask and on request more out."""
+
+    time1: Path
+    time2: Path
+    output: Path
+    probabilities: Path | None = None
+    table: Path | None = None
+    brain_mask: Path | None = None
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The files that are read."""
+        return [path for path in (self.time1, self.time2, self.brain_mask) if path]
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The files that are written."""
+        return [path for path in (self.output, self.probabilities, self.table) if path]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a case is computed. `threshold` None: the weights' own. `threads` 0: all that may be used."""
+
+    recipe: Recipe = RECIPES[DEFAULT_RECIPE]
+    threshold: float | None = None
+    overlap: float = 0.5
+    weights: Path | None = None
+    threads: int = 1
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What computes: the weights and where they run. One engine serves many cases."""
+
+    weights: Weights
+    device: torch.device
+    precision: torch.dtype
+    threads: int
+    threshold: float
+    stride: int
+
+    @classmethod
+    def start(cls, settings: Settings, progress: Progress) -> "Engine":
+        """Load the weights and choose the device. Raises `WeightsError` or `DeviceError`."""
+        threads = use_threads(settings.threads)
+        weights = load_weights(find_weights(settings.weights))
+        device = choose_device(settings.device, progress.note)
+        precision = choose_precision(settings.precision, device)
+        threshold = weights.threshold if settings.threshold is None else settings.threshold
+        stride = max(1, round(PATCH_SIZE * (1 - settings.overlap)))
+        progress.note(f"network on {describe(device, precision, threads)}")
+        return cls(weights, device, precision, threads, threshold, stride)
+
+
+def segment_case(case: Case, settings: Settings, progress: Progress) -> dict[str, Any]:
+    """Segment the new lesions of one case, write its outputs and return what `--json` holds.
+
+    All that can be refused is refused before the long work, and outputs appear only when all is done.
+    Raises the errors of `lesionwise.errors`.
+    """
+    with progress.step("reading"):
+        time1, time2, brain = read_case(case)
+        note_oddities(time1, time2, progress)
+    with progress.step("loading the network"):
+        engine = Engine.start(settings, progress)
+
+    with progress.step("finding the brain"):
+        brain = brain or find_brain(time1, time2, engine.threads)
+    first, second, inside = (to_orientation(volume, WORKING_ORDER) for volume in (time1, time2, brain))
+    pair = preprocess(first, second, inside, settings.recipe, engine.threads, progress)
+    probability = in_order_of(predict(*pair, inside, engine, progress), inside, time1)
+    with progress.step("finding lesions"):
+        mask = remove_small_lesions(probability > engine.threshold, time1.spacing_mm)
+        lesions = lesion_table(mask, probability, time1.affine, time1.spacing_mm)
+
+    brain_ml = float(brain.data.sum()) * time1.voxel_mm3 / 1000
+    report = describe_case(lesions, brain_ml, settings, engine, progress)
+    with progress.step("writing"):
+        write_whole(writers(case, mask, probability, report, time1))
+    progress.note(f"{len(lesions)} new lesions, {report['new_lesion_volume_mm3']:g} mm3")
+    return report
+
+
+def read_case(case: Case) -> tuple[Volume, Volume, Volume | None]:
+    """Read and check the inputs, and check that the outputs can be written."""
+    for path in (case.output, case.probabilities):
+        if path:
+            check_nifti_name(path)
+    check_outputs(case.outputs, case.inputs)
+    time1, time2 = read_volume(case.time1), read_volume(case.time2)
+    check_same_grid(time1, time2)
+    time2 = replace(time2, affine=time1.affine)  # equal but for rounding
+    if case.brain_mask is None:
+        return time1, time2, None
+    brain = read_mask(case.brain_mask)
+    check_same_grid(time1, brain)
+    brain = replace(brain, affine=time1.affine)
+    if not brain.data.any():
+        raise InputError(f"{case.brain_mask}: the brain mask is empty; give one that covers the brain")
+    return time1, time2, brain
+
+
+def find_brain(time1: Volume, time2: Volume, threads: int) -> Volume:
+    """Return the union of the brain masks of both time points. Raises `PreprocessingError` at the gate."""
+    mask1, mask2 = (extract_brain(volume.data, volume.affine, threads) for volume in (time1, time2))
+    return replace(time1, data=gate_brain_masks(mask1, mask2, time1.voxel_mm3), name="brain mask")
+
+
+def note_oddities(time1: Volume, time2: Volume, progress: Progress) -> None:
+    """Warn of what can be computed but is seldom meant."""
+    if not time1.states_orientation:
+        progress.warn(
+            "the header of time 1 does not say how the head lies; its axes are taken as right, anterior, superior"
+        )
+    if np.array_equal(time1.data, time2.data):
+        progress.warn("time 1 and time 2 hold the same image; nothing can be new")
+
+
+def preprocess(
+    time1: Volume, time2: Volume, brain: Volume, recipe: Recipe, threads: int, progress: Progress
+) -> tuple[Floats, Floats]:
+    """Return both time points masked, corrected and on one scale of intensity."""
+    with progress.steps() as on_step:
+        pair = preprocess_pair(time1.data, time2.data, brain.data, recipe, threads, on_step)
+        on_step("normalisation")
+        return normalize(pair[0], brain.data), normalize(pair[1], brain.data)
+
+
+def predict(time1: Floats, time2: Floats, brain: Volume, engine: Engine, progress: Progress) -> Floats:
+    """Return the probability of new lesion on the brain mask's grid, 0 outside the brain."""
+    with progress.step("resampling"):
+        grid = network_grid(brain.data, brain.affine)
+        pair = grid.to_network(time1), grid.to_network(time2)
+        windows_for = grid.to_network(brain.data.astype(np.float32)) > 0
+    with progress.step("running the network"):
+        run = network_runner(engine.weights.network, engine.device, engine.precision)
+        probability = predict_probabilities(
+            run,
+            *pair,
+            windows_for,
+            stride=engine.stride,
+            windows_at_once=WINDOWS_AT_ONCE[engine.device.type],
+            on_progress=progress.advance,
+        )
+    with progress.step("resampling"):
+        return np.where(brain.data, grid.to_scan(probability), np.float32(0))
+
+
+def describe_case(
+    lesions: Sequence[Lesion],
+    brain_ml: float,
+    settings: Settings,
+    engine: Engine,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Return what there is to know of a result, with no name of a file or a patient."""
+    return {
+        "lesionwise": __version__,
+        "new_lesions": len(lesions),
+        "new_lesion_volume_mm3": round(sum(lesion.volume_mm3 for lesion in lesions), 3),
+        "brain_volume_ml": round(brain_ml, 1),
+        "lesions": [asdict(lesion) for lesion in lesions],
+        "warnings": progress.warnings,
+        "settings": {
+            "threshold": engine.threshold,
+            "overlap": settings.overlap,
+            "preprocessing": list(settings.recipe.steps),
+            "device": engine.device.type,
+            "precision": str(engine.precision).removeprefix("torch."),
+            "threads": engine.threads,
+        },
+        "weights_sha256": engine.weights.sha256,
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in REPORTED_PACKAGES},
+        "seconds": progress.seconds,
+    }
+
+
+def writers(
+    case: Case, mask: NDArray[np.bool_], probability: Floats, report: Mapping[str, Any], like: Volume
+) -> dict[Path, Writer]:
+    """Return what writes each output that was asked for."""
+    outputs = {case.output: mask_writer(case.output, mask, like)}
+    if case.probabilities:
+        outputs[case.probabilities] = image_writer(case.probabilities, probability, like)
+    if case.table:
+        text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+        outputs[case.table] = partial(_write_text, text=text)
+    return outputs
+
+
+def _write_text(file: Any, text: str) -> None:
+    file.write(text.encode())

@@ -1,0 +1,304 @@
+"""One case from files to files: known lesions are found, however the same scans are stored."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from small_case import new_lesions, write_case, write_weights
+
+from lesionwise import cli
+from lesionwise.pipeline import Case, Engine, Settings, segment_case
+from lesionwise.preprocessing.recipe import Recipe
+from lesionwise.progress import LinesProgress, Progress
+
+GEOMETRY_FIELDS = (
+    *("dim", "pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
+    *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
+)
+
+
+def dice(first, second):
+    return 2 * (first & second).sum() / (first.sum() + second.sum())
+
+
+def voxels(path):
+    return np.asarray(nib.load(path).dataobj)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """Return the paths of time 1, time 2 and the brain mask as first stored."""
+    return write_case(tmp_path_factory.mktemp("stored"))
+
+
+@pytest.fixture(scope="module")
+def segment(weights):
+    def run(time1, time2, brain, output, progress=None, settings=None, **files):
+        case = Case(time1, time2, output, brain_mask=brain, **files)
+        settings = settings or Settings(weights=weights, device="cpu")
+        return segment_case(case, settings, progress or Progress())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def reference(segment, stored, tmp_path_factory):
+    """Return the folder of a finished case: mask, probabilities and table."""
+    folder = tmp_path_factory.mktemp("reference")
+    files = {"probabilities": folder / "probabilities.nii.gz", "table": folder / "table.json"}
+    segment(*stored, folder / "mask.nii.gz", **files)
+    return folder
+
+
+# --- what comes out --------------------------------------------------------------------------------------
+
+
+def test_the_known_lesions_are_found_and_the_old_one_is_not(reference):
+    mask = voxels(reference / "mask.nii.gz")
+    assert set(np.unique(mask)) == {0, 1}
+    assert dice(mask > 0, new_lesions()) > 0.85
+    assert json.loads((reference / "table.json").read_text())["new_lesions"] == 2
+
+
+def test_the_outputs_have_the_geometry_of_time_1_bit_for_bit(reference, stored):
+    source = nib.load(stored[0]).header
+    for name, kind in (("mask.nii.gz", np.uint8), ("probabilities.nii.gz", np.float32)):
+        header = nib.load(reference / name).header
+        assert header.get_data_dtype() == kind
+        for field in GEOMETRY_FIELDS:
+            assert header[field].tobytes() == source[field].tobytes(), field
+
+
+def test_the_mask_is_the_probabilities_above_the_threshold_but_for_specks(reference, stored):
+    probability, mask = voxels(reference / "probabilities.nii.gz"), voxels(reference / "mask.nii.gz") > 0
+    assert probability.min() >= 0
+    assert probability.max() <= 1
+    assert (probability[mask] > 0.5).all()
+    assert not probability[voxels(stored[2]) == 0].any()
+
+
+def test_the_table_says_what_was_done_and_names_no_file(reference, stored):
+    text = (reference / "table.json").read_text()
+    table = json.loads(text)
+    mask = voxels(reference / "mask.nii.gz")
+    assert table["new_lesion_volume_mm3"] == pytest.approx(mask.sum() * 1.2, rel=1e-4)
+    assert table["brain_volume_ml"] == pytest.approx(voxels(stored[2]).sum() * 1.2 / 1000, abs=0.06)
+    assert table["settings"]["threshold"] == 0.5
+    assert len(table["weights_sha256"]) == 64
+    assert table["versions"]["torch"].startswith("2.13.0")
+    assert {"reading", "running the network"} <= set(table["seconds"])
+    for path in (*stored, reference):
+        assert str(path) not in text
+        assert path.name not in text
+
+
+def test_the_same_input_gives_the_same_bytes(segment, stored, reference, tmp_path):
+    segment(*stored, tmp_path / "again.nii.gz")
+    assert (tmp_path / "again.nii.gz").read_bytes() == (reference / "mask.nii.gz").read_bytes()
+
+
+def test_a_higher_threshold_gives_a_part_of_the_mask(segment, stored, reference, weights, tmp_path):
+    settings = Settings(weights=weights, device="cpu", threshold=0.95)
+    segment(*stored, tmp_path / "high.nii.gz", settings=settings)
+    high, mask = voxels(tmp_path / "high.nii.gz") > 0, voxels(reference / "mask.nii.gz") > 0
+    assert 0 < high.sum() <= mask.sum()
+    assert not (high & ~mask).any()
+
+
+def test_two_equal_scans_have_no_new_lesion_and_a_warning(segment, stored, tmp_path):
+    report = segment(stored[0], stored[0], stored[2], tmp_path / "none.nii.gz")
+    assert report["new_lesions"] == 0
+    assert "same image" in report["warnings"][0]
+    assert not voxels(tmp_path / "none.nii.gz").any()
+
+
+def test_steps_can_be_switched_off(segment, stored, weights, tmp_path):
+    progress = Progress()
+    settings = Settings(weights=weights, device="cpu", recipe=Recipe(False, False))
+    report = segment(*stored, tmp_path / "plain.nii.gz", progress=progress, settings=settings)
+    assert report["new_lesions"] == 2
+    assert not [step for step in progress.seconds if "bias" in step or "nois" in step]
+
+
+# --- the same scans, stored in other ways ------------------------------------------------------------------
+
+
+def as_float64(image):
+    return nib.Nifti1Image(image.get_fdata(dtype=np.float64), image.affine, dtype=np.float64)
+
+
+def as_scaled_int16(image):
+    data = image.get_fdata(dtype=np.float64)
+    scaled = nib.Nifti1Image(data, image.affine, dtype=np.int16)
+    scaled.header.set_data_dtype(np.int16)
+    return scaled  # nibabel chooses slope and intercept to use all of int16
+
+
+def turned(codes):
+    def turn(image):
+        back = ornt_transform(io_orientation(image.affine), axcodes2ornt(codes))
+        data = apply_orientation(np.asarray(image.dataobj), back)
+        return nib.Nifti1Image(data, image.affine @ inv_ornt_aff(back, image.shape), dtype=data.dtype)
+
+    return turn
+
+
+def qform_only(image):
+    made = nib.Nifti1Image(np.asarray(image.dataobj), image.affine)
+    made.set_qform(image.affine, code=1)
+    made.set_sform(None, code=0)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("change", "suffix"),
+    [
+        (as_float64, ".nii.gz"),
+        (as_scaled_int16, ".nii.gz"),
+        (lambda image: image, ".nii"),
+        (qform_only, ".nii.gz"),
+        (turned("RAS"), ".nii.gz"),
+        (turned("LPS"), ".nii.gz"),
+        (turned("RPI"), ".nii.gz"),
+        (turned("SAL"), ".nii.gz"),
+        (turned("ASR"), ".nii"),
+    ],
+    ids=[
+        "float64",
+        "int16 with slope",
+        "nii",
+        "qform only",
+        "RAS",
+        "LPS",
+        "flipped",
+        "permuted",
+        "permuted nii",
+    ],
+)
+def test_the_same_pair_stored_otherwise_gives_the_same_lesions(
+    segment, stored, reference, tmp_path, change, suffix
+):
+    paths = []
+    for path in stored:
+        paths.append(tmp_path / (path.name.split(".")[0] + suffix))
+        nib.save(change(nib.load(path)), paths[-1])
+    segment(*paths, tmp_path / "mask.nii.gz")
+    there, here = nib.load(tmp_path / "mask.nii.gz"), nib.load(reference / "mask.nii.gz")
+    back = ornt_transform(io_orientation(there.affine), io_orientation(here.affine))
+    mask = apply_orientation(np.asarray(there.dataobj), back) > 0
+    assert dice(mask, np.asarray(here.dataobj) > 0) >= 0.98
+
+
+def test_trailing_axes_of_one_are_taken_and_kept(segment, stored, reference, tmp_path):
+    paths = []
+    for path in stored:
+        image = nib.load(path)
+        paths.append(tmp_path / path.name)
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[..., None], image.affine), paths[-1])
+    segment(*paths, tmp_path / "mask.nii.gz")
+    mask = voxels(tmp_path / "mask.nii.gz")
+    assert mask.ndim == 4
+    np.testing.assert_array_equal(mask[..., 0], voxels(reference / "mask.nii.gz"))
+
+
+# --- how it behaves ----------------------------------------------------------------------------------------
+
+
+def test_the_command_works_with_relative_paths_and_no_home_and_writes_nothing_else(
+    stored, reference, weights, tmp_path
+):
+    for path in stored:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "tmp").mkdir()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/nonexistent",
+        "TMPDIR": str(tmp_path / "tmp"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "LESIONWISE_WEIGHTS": str(weights),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "lesionwise.cli",
+        "segment",
+        "-t1",
+        "time1.nii.gz",
+        "-t2",
+        "time2.nii.gz",
+    ]
+    command += ["-o", "out.nii.gz", "--brain-mask", "brain.nii.gz", "--device", "cpu"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "running the network" in done.stderr
+    assert "2 new lesions" in done.stderr
+    assert "\r" not in done.stderr
+    assert (tmp_path / "out.nii.gz").read_bytes() == (reference / "mask.nii.gz").read_bytes()
+    names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert names == {path.name for path in stored} | {"out.nii.gz"}
+
+
+def test_quiet_writes_not_a_word(stored, weights, tmp_path, capfd):
+    arguments = ["segment", "-t1", stored[0], "-t2", stored[1], "-o", tmp_path / "out.nii", "--quiet"]
+    arguments += ["--brain-mask", stored[2], "--weights", weights, "--no-denoise", "--no-bias-correction"]
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(argument) for argument in arguments])
+    assert ended.value.code == 0
+    assert capfd.readouterr() == ("", "")
+    assert voxels(tmp_path / "out.nii").any()
+
+
+def test_an_existing_output_is_replaced_and_nothing_is_left_beside_it(segment, stored, tmp_path):
+    (tmp_path / "mask.nii.gz").write_text("old")
+    segment(*stored, tmp_path / "mask.nii.gz")
+    assert voxels(tmp_path / "mask.nii.gz").any()
+    assert [path.name for path in tmp_path.iterdir()] == ["mask.nii.gz"]
+
+
+def test_an_interruption_in_the_middle_leaves_the_old_output_and_no_other_file(segment, stored, tmp_path):
+    (tmp_path / "mask.nii.gz").write_text("old")
+
+    class Interrupted(Progress):
+        def advance(self, done, total):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        segment(*stored, tmp_path / "mask.nii.gz", progress=Interrupted(), table=tmp_path / "table.json")
+    assert (tmp_path / "mask.nii.gz").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["mask.nii.gz"]
+
+
+def test_no_text_of_the_source_header_reaches_an_output_or_the_lines(segment, stored, tmp_path, capsys):
+    paths = []
+    for path in stored:
+        image = nib.load(path)
+        image.header["descrip"], image.header["db_name"] = b"DOE^JANE", b"DOE^JANE"
+        image.header["aux_file"], image.header["intent_name"] = b"DOE^JANE", b"DOE^JANE"
+        paths.append(tmp_path / path.name)
+        nib.save(image, paths[-1])
+    assert b"DOE^JANE" in gzip.decompress(paths[0].read_bytes())
+    output, table = tmp_path / "out.nii.gz", tmp_path / "out.json"
+    segment(*paths, output, table=table, progress=LinesProgress())
+    assert b"DOE" not in gzip.decompress(output.read_bytes())
+    assert "DOE" not in table.read_text() + capsys.readouterr().err
+
+
+def test_overlap_is_turned_into_a_stride(weights):
+    for overlap, stride in ((0.5, 32), (0.0, 64), (0.75, 16)):
+        settings = Settings(weights=weights, overlap=overlap, device="cpu", precision="bf16")
+        engine = Engine.start(settings, Progress())
+        assert engine.stride == stride
+        assert engine.precision == torch.bfloat16
