@@ -137,14 +137,17 @@ def _paint(maps: dict[str, np.ndarray], brain: np.ndarray, rng: np.random.Genera
     rim = ndimage.gaussian_filter((fluid > 0.5).astype(np.float32), 1.2)
     rim = np.clip(rim * (1 - fluid) * 4, 0, 1) * rng.uniform(0, 0.25) * (rng.random() < 0.5)
     inside = np.clip(tissue + texture + rim * white, 0, None)
-    outside = _head_around(maps["outside_mm"], levels[0], rng)
+    outside = head_around(maps["outside_mm"], levels[0], rng)
     soft = np.clip(maps["brain"], 0, 1)
     image = soft * inside + (1 - soft) * outside
     return np.asarray(image, dtype=np.float32)
 
 
-def _head_around(outside_mm: np.ndarray, fluid_level: float, rng: np.random.Generator) -> np.ndarray:
-    """Return fluid, skull, marrow and scalp in shells around the brain, with uneven thickness."""
+def head_around(outside_mm: np.ndarray, fluid_level: float, rng: np.random.Generator) -> np.ndarray:
+    """Return fluid, skull, marrow and scalp in shells of uneven thickness, float32 (x, y, z), air beyond them.
+
+    `outside_mm` is the distance from the brain, 0 inside.
+    """
     depth = outside_mm + 1.5 * smooth_field(outside_mm.shape, rng, 9.0)
     edges = np.cumsum([0.0, rng.uniform(1.0, 3.0), rng.uniform(1.5, 3), rng.uniform(1, 3), rng.uniform(4, 7)])
     levels = [fluid_level, 0.08, rng.uniform(0.2, 0.7), rng.uniform(0.6, 1.6)]

@@ -74,6 +74,7 @@ def simulate_pair(
     shapes: Sequence[np.ndarray] = (),
     plan: LesionPlan | None = None,
     same_protocol_share: float = 0.6,
+    scans: tuple[Acquisition, Acquisition] | None = None,
 ) -> SyntheticPair:
     """Return two synthetic time points of an anatomy.
 
@@ -83,6 +84,7 @@ def simulate_pair(
         shapes: real lesion shapes (bool arrays, 1 mm) to draw from beside random blobs.
         plan: how many lesions; drawn if None.
         same_protocol_share: share of the cases in which both times are scanned with one protocol.
+        scans: how the two times are scanned; drawn if None.
     """
     plan = plan or LesionPlan.random(rng)
     shape = anatomy.flair.shape
@@ -97,8 +99,7 @@ def simulate_pair(
         draw(image, only, rng)
         draw(image, where.distractors(plan.distractors, rng), rng)
         images.append(image)
-    scan1 = Acquisition.random(rng)
-    scan2 = Acquisition.random(rng, scan1 if rng.random() < same_protocol_share else None)
+    scan1, scan2 = scans or random_scans(rng, same_protocol_share)
     time1 = acquire(images[0], anatomy.grey, scan1, rng)
     time2 = acquire(images[1], anatomy.grey, scan2, rng)
     old_fraction = fractions([*stable, *vanished], shape)
@@ -108,6 +109,14 @@ def simulate_pair(
     brain = _imperfect(anatomy.brain, rng)
     truth = remove_small_lesions((seen >= TRUTH_FRACTION) & brain, SPACING_MM)
     return SyntheticPair(time1, time2, brain, truth, (old_fraction > 0.5) | anatomy.old_lesions)
+
+
+def random_scans(
+    rng: np.random.Generator, same_protocol_share: float = 0.6
+) -> tuple[Acquisition, Acquisition]:
+    """Draw how the two times are scanned: with one protocol, or each with its own."""
+    scan1 = Acquisition.random(rng)
+    return scan1, Acquisition.random(rng, scan1 if rng.random() < same_protocol_share else None)
 
 
 class _Places:

@@ -1,0 +1,11 @@
+"""How the MSSEG-2 challenge lays out its data: one folder a patient, and the names of the files in it."""
+
+TIME1 = "flair_time01_on_middle_space.nii.gz"
+TIME2 = "flair_time02_on_middle_space.nii.gz"
+GROUND_TRUTH = "ground_truth.nii.gz"
+"""The experts' consensus of what is new at time 2; only in training data."""
+
+
+def patient_folder(number: int) -> str:
+    """Return the name of a patient's folder."""
+    return f"patient{number:03d}"

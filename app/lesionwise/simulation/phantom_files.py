@@ -1,0 +1,75 @@
+"""Phantoms as files, in the folders of the MSSEG-2 challenge."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import nibabel as nib
+import numpy as np
+
+from lesionwise import __version__
+from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2, patient_folder
+from lesionwise.errors import InputError, UsageError
+from lesionwise.files import write_whole
+from lesionwise.nifti import write_nifti
+from lesionwise.simulation.phantom import Phantom
+
+DESCRIPTION = "phantom.json"
+"""Which seed made a case, and what chance has drawn."""
+
+_SCANNER = 1  # NIfTI's code for coordinates of the scanner
+
+
+def case_folders(root: Path, cases: int, replace: bool = False) -> list[Path]:
+    """Return the folders of so many cases under `root`, which need not exist.
+
+    Raises:
+        UsageError: a folder is there already, and `replace` is not set.
+        InputError: `root` or one of the folders is a file.
+    """
+    folders = [root / patient_folder(number) for number in range(1, cases + 1)]
+    for folder in (root, *folders):
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder}: this is a file and not a folder; name another folder")
+    there = [folder for folder in folders if folder.is_dir()]
+    if there and not replace:
+        raise UsageError(
+            f"{there[0]}: this case is there already; name another folder, or replace it with --force"
+        )
+    return folders
+
+
+def write_case(folder: Path, phantom: Phantom) -> None:
+    """Write a phantom into its folder: all files or none; the same phantom gives the same bytes.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another place") from error
+    header = _header(phantom)
+    text = json.dumps({"lesionwise": __version__} | phantom.drawn, indent=2) + "\n"
+    images = {TIME1: phantom.time1, TIME2: phantom.time2, GROUND_TRUTH: phantom.new_lesions.astype(np.uint8)}
+    writers: dict[Path, Any] = {
+        folder / name: partial(write_nifti, array=image, like=header, compress=True)
+        for name, image in images.items()
+    }
+    writers[folder / DESCRIPTION] = partial(_write_text, text=text)
+    write_whole(writers)
+
+
+def _header(phantom: Phantom) -> nib.Nifti1Header:
+    header = nib.Nifti1Header()
+    header.set_data_shape(phantom.time1.shape)
+    header.set_zooms((1.0, 1.0, 1.0))
+    header.set_xyzt_units("mm")
+    header.set_sform(phantom.affine, code=_SCANNER)
+    header.set_qform(phantom.affine, code=_SCANNER)
+    return header
+
+
+def _write_text(file: BinaryIO, text: str) -> None:
+    file.write(text.encode())
