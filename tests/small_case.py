@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
+
 from lesionwise.network import UNet
 from lesionwise.weights import save_weights
 

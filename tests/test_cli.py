@@ -8,6 +8,7 @@ import time
 
 import click
 import pytest
+
 from lesionwise import cli
 from lesionwise.errors import DeviceError, InputError, PreprocessingError, UsageError, WeightsError
 

@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+
 from lesionwise import devices
 from lesionwise.devices import available_cpus, choose_device, choose_precision, use_threads
 from lesionwise.errors import DeviceError

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from small_case import difference_network
+
 from lesionwise.inference import network_runner, predict_probabilities
 from lesionwise.windows import gaussian_weights
-from small_case import difference_network
 
 CPU = torch.device("cpu")
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from lesionwise.network import UNet
 
 

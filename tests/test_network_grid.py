@@ -3,8 +3,9 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from lesionwise.network_grid import antialiasing_sigma_voxels, network_grid
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
+
+from lesionwise.network_grid import antialiasing_sigma_voxels, network_grid
 
 
 def random(shape):
@@ -93,6 +94,18 @@ def test_a_linear_ramp_in_mm_is_the_same_ramp_on_the_network_grid():
     for axis in range(3):
         brought = grid.to_network(ramp[..., axis].astype(np.float32))
         np.testing.assert_allclose(brought, expected[..., axis], atol=1e-3)
+
+
+def test_a_brain_keeps_its_intensity_up_to_its_edge():
+    """What lies outside the mask, bright or dark, does not reach the network."""
+    shape = (30, 30, 10)
+    mask = box_mask(shape, (5, 5, 2), (25, 25, 8))
+    grid = network_grid(mask, np.diag([0.7, 0.7, 3, 1.0]), margin_mm=4, smallest=1)
+    for outside in (0, 50):
+        brain, inside = grid.brain_to_network(np.where(mask, 7, outside).astype(np.float32), mask)
+        np.testing.assert_allclose(brain[inside], 7, rtol=1e-5)
+        assert not brain[~inside].any()
+    assert inside.sum() == pytest.approx(mask.sum() * 0.7 * 0.7 * 3, rel=0.1)
 
 
 def test_an_empty_mask_is_refused():

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff
+
 from lesionwise.errors import InputError, UsageError
 from lesionwise.nifti import MAX_VOXELS
 from lesionwise.volume import (
@@ -18,7 +20,6 @@ from lesionwise.volume import (
     write_image_like,
     write_mask_like,
 )
-from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff
 
 SHAPE = (16, 17, 18)
 GEOMETRY_FIELDS = (

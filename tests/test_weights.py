@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from small_case import write_weights
+
 from lesionwise import weights as module
 from lesionwise.errors import WeightsError
 from lesionwise.network import UNet
 from lesionwise.weights import find_weights, load_weights, save_weights
-from safetensors.torch import load_file, save_file
-from small_case import write_weights
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lesionwise.windows import gaussian_weights, window_positions, window_starts, windows_with
 
 

@@ -20,7 +20,7 @@ from lesionwise.files import Writer, check_outputs, write_whole
 from lesionwise.inference import WINDOWS_AT_ONCE, network_runner, predict_probabilities
 from lesionwise.lesions import Lesion, lesion_table, remove_small_lesions
 from lesionwise.network import PATCH_SIZE
-from lesionwise.network_grid import network_grid
+from lesionwise.network_grid import NetworkGrid, network_grid
 from lesionwise.preprocessing.brain_extraction import extract_brain, gate_brain_masks
 from lesionwise.preprocessing.normalization import normalize
 from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES, Recipe, preprocess_pair
@@ -86,6 +86,16 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class PreparedPair:
+    """What the network sees: both time points and the brain on its grid (right, anterior, superior)."""
+
+    time1: Floats
+    time2: Floats
+    brain: NDArray[np.bool_]
+    grid: NetworkGrid
+
+
+@dataclass(frozen=True)
 class Engine:
     """What computes: the weights and where they run. One engine serves many cases."""
 
@@ -122,10 +132,10 @@ def segment_case(case: Case, settings: Settings, progress: Progress) -> dict[str
         engine = Engine.start(settings, progress)
 
     with progress.step("finding the brain"):
-        brain = brain or find_brain(time1, time2, engine.threads)
+        brain = brain or replace(time1, data=find_brain(time1, time2, engine.threads))
     first, second, inside = (to_orientation(volume, WORKING_ORDER) for volume in (time1, time2, brain))
-    pair = preprocess(first, second, inside, settings.recipe, engine.threads, progress)
-    probability = in_order_of(predict(*pair, inside, engine, progress), inside, time1)
+    pair = prepare_pair(first, second, inside, settings.recipe, engine.threads, progress)
+    probability = in_order_of(predict(pair, inside, engine, progress), inside, time1)
     with progress.step("finding lesions"):
         mask = remove_small_lesions(probability > engine.threshold, time1.spacing_mm)
         lesions = lesion_table(mask, probability, time1.affine, time1.spacing_mm)
@@ -157,10 +167,10 @@ def read_case(case: Case) -> tuple[Volume, Volume, Volume | None]:
     return time1, time2, brain
 
 
-def find_brain(time1: Volume, time2: Volume, threads: int) -> Volume:
+def find_brain(time1: Volume, time2: Volume, threads: int) -> NDArray[np.bool_]:
     """Return the union of the brain masks of both time points. Raises `PreprocessingError` at the gate."""
     mask1, mask2 = (extract_brain(volume.data, volume.affine, threads) for volume in (time1, time2))
-    return replace(time1, data=gate_brain_masks(mask1, mask2, time1.voxel_mm3), name="brain mask")
+    return gate_brain_masks(mask1, mask2, time1.voxel_mm3)
 
 
 def note_oddities(time1: Volume, time2: Volume, progress: Progress) -> None:
@@ -173,34 +183,36 @@ def note_oddities(time1: Volume, time2: Volume, progress: Progress) -> None:
         progress.warn("time 1 and time 2 hold the same image; nothing can be new")
 
 
-def preprocess(
+def prepare_pair(
     time1: Volume, time2: Volume, brain: Volume, recipe: Recipe, threads: int, progress: Progress
-) -> tuple[Floats, Floats]:
-    """Return both time points masked, corrected and on one scale of intensity."""
+) -> PreparedPair:
+    """Return what the network sees of a case: masked, corrected, on one scale of intensity, on its grid."""
     with progress.steps() as on_step:
         pair = preprocess_pair(time1.data, time2.data, brain.data, recipe, threads, on_step)
         on_step("normalisation")
-        return normalize(pair[0], brain.data), normalize(pair[1], brain.data)
-
-
-def predict(time1: Floats, time2: Floats, brain: Volume, engine: Engine, progress: Progress) -> Floats:
-    """Return the probability of new lesion on the brain mask's grid, 0 outside the brain."""
-    with progress.step("resampling"):
+        pair = normalize(pair[0], brain.data), normalize(pair[1], brain.data)
+        on_step("resampling")
         grid = network_grid(brain.data, brain.affine)
-        pair = grid.to_network(time1), grid.to_network(time2)
-        windows_for = grid.to_network(brain.data.astype(np.float32)) > 0
+        first, inside = grid.brain_to_network(pair[0], brain.data)
+        second, _ = grid.brain_to_network(pair[1], brain.data)
+    return PreparedPair(first, second, inside, grid)
+
+
+def predict(pair: PreparedPair, brain: Volume, engine: Engine, progress: Progress) -> Floats:
+    """Return the probability of new lesion on the grid of the brain mask, 0 outside the brain."""
     with progress.step("running the network"):
         run = network_runner(engine.weights.network, engine.device, engine.precision)
         probability = predict_probabilities(
             run,
-            *pair,
-            windows_for,
+            pair.time1,
+            pair.time2,
+            pair.brain,
             stride=engine.stride,
             windows_at_once=WINDOWS_AT_ONCE[engine.device.type],
             on_progress=progress.advance,
         )
     with progress.step("resampling"):
-        return np.where(brain.data, grid.to_scan(probability), np.float32(0))
+        return np.where(brain.data, pair.grid.to_scan(probability), np.float32(0))
 
 
 def describe_case(
