@@ -28,6 +28,8 @@ def plain_nlmeans(image: np.ndarray) -> np.ndarray:
         above = [min(n - 1 - a, 1) for a, n in zip(i, shape, strict=True)]
         patch = image[tuple(slice(a - b, a + c + 1) for a, b, c in zip(i, below, above, strict=True))]
         weights, values = [], []
+        if variance[i] == 0:
+            continue
         for shift in itertools.product(range(-3, 4), repeat=3):
             j = tuple(a + d for a, d in zip(i, shift, strict=True))
             starts = [a - b for a, b in zip(j, below, strict=True)]
@@ -48,7 +50,7 @@ def plain_nlmeans(image: np.ndarray) -> np.ndarray:
 
 
 @settings(max_examples=8)
-@given(st.tuples(*[st.integers(2, 8)] * 3), st.integers(0, 2**32 - 1))
+@given(st.tuples(*[st.integers(2, 7)] * 3), st.integers(0, 2**32 - 1))
 def test_equal_to_the_definition(shape, seed):
     image = 100 + 10 * np.random.default_rng(seed).standard_normal(shape)
     denoised = denoise(image)
@@ -57,10 +59,8 @@ def test_equal_to_the_definition(shape, seed):
 
 
 def test_equal_to_the_definition_around_a_masked_brain():
-    image = np.zeros((13, 12, 8))
-    image[5:12, 4:11, 0:7] = 100 + 10 * np.random.default_rng(1).standard_normal(
-        (7, 7, 7)
-    )  # touches the border
+    image = np.zeros((12, 11, 8))
+    image[5:11, 4:10, 0:6] = np.random.default_rng(1).uniform(20, 200, (6, 6, 6))  # touches the border
     np.testing.assert_allclose(denoise(image), plain_nlmeans(image), rtol=1e-6)
 
 
@@ -143,7 +143,8 @@ def test_compiles_where_nothing_can_be_written(tmp_path: Path, cache: str):
     for path in [tmp_path, installed, package, *package.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = sorted(tmp_path.rglob("*"))
-    environment = {"PYTHONPATH": str(installed), "PATH": os.environ["PATH"]}
+    # numba must not turn to the home folder either, which is as read-only.
+    environment = {"PYTHONPATH": str(installed), "PATH": os.environ["PATH"], "HOME": str(installed)}
     if cache == "unwritable":
         environment["NUMBA_CACHE_DIR"] = str(tmp_path / "missing")
     code = (

@@ -54,11 +54,14 @@ def preprocess_pair(
     threads: int = 1,
     on_step: Callable[[str], None] = lambda _step: None,
 ) -> tuple[Image, Image]:
-    """Return both time points preprocessed, float32, zero outside the brain.
+    """Return both time points preprocessed, float32, zero outside the brain but for the rim below.
 
     `time1`, `time2` and `brain_mask` are (x, y, z) on one grid; the result is on the same. Each time point is
     treated on its own, but that histogram matching brings time 2 to time 1. `on_step` is called with the name of
     each step (see `Recipe.steps`) before it runs.
+
+    Denoising after masking, the order that the tools have, averages zeros and brain in the voxels next to the
+    mask: this rim, one voxel wide, is not zero. Whoever wants it away multiplies by the mask.
 
     Raises PreprocessingError where the bias field cannot be estimated.
     """

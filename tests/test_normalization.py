@@ -1,0 +1,87 @@
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lesionwise.errors import PreprocessingError
+from lesionwise.preprocessing.normalization import kde_peak, normalize
+
+
+def direct_kde_peak(values: np.ndarray) -> float:
+    """The published recipe with a kernel on every value."""
+    q = np.percentile(values, 99)
+    kept = values[values <= q]
+    bandwidth = q / 80
+    grid = np.linspace(kept.min() - 3 * bandwidth, kept.max() + 3 * bandwidth, 80)
+    density = [np.exp(-0.5 * ((x - kept) / bandwidth) ** 2).sum() for x in grid]
+    return float(grid[np.argmax(density)])
+
+
+def brain_values(seed: int, scale: float = 100.0) -> np.ndarray:
+    """Fluid, white and grey matter, a few bright lesions."""
+    rng = np.random.default_rng(seed)
+    parts = [(2.0, 0.4, 2000), (10.0, 0.8, 5000), (13.0, 0.9, 4000), (22.0, 2.0, 90)]
+    return scale * np.abs(np.concatenate([rng.normal(m, s, n) for m, s, n in parts]))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_binning_does_not_move_the_peak(seed):
+    values = brain_values(seed)
+    assert kde_peak(values) == pytest.approx(direct_kde_peak(values), rel=1e-3)
+
+
+def test_the_peak_is_the_commonest_intensity():
+    # One grid step is a 79th of the range, 13 to 14 here.
+    assert kde_peak(brain_values(0)) == pytest.approx(1000, abs=20)
+
+
+def test_bright_lesions_do_not_move_the_peak():
+    values = brain_values(1)
+    with_artefact = np.append(values, np.full(20, 1e6))
+    assert kde_peak(with_artefact) == pytest.approx(kde_peak(values), rel=0.02)
+
+
+@given(st.floats(1e-3, 1e4))
+def test_normalising_takes_the_unit_away(scale):
+    values = brain_values(2).reshape(-1, 2, 1)
+    mask = np.ones(values.shape, dtype=bool)
+    np.testing.assert_allclose(normalize(values * scale, mask), normalize(values, mask), rtol=1e-5)
+
+
+def test_normalised_brain_has_its_peak_at_one_and_the_outside_does_not_count():
+    values = brain_values(3).reshape(-1, 2, 1)
+    image = np.concatenate([values, np.full_like(values, 5000.0)])
+    mask = np.zeros(image.shape, dtype=bool)
+    mask[: len(values)] = True
+    normalized = normalize(image, mask)
+    assert normalized.dtype == np.float32
+    assert kde_peak(normalized[mask]) == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(normalized[~mask], 5000 / kde_peak(image[mask]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (np.array([]), "the brain mask is empty"),
+        (np.zeros(50), "run from 0 to 0"),
+        (np.full(50, 7.0), "run from 7 to 7"),
+        (-brain_values(4), "run from -"),
+        (np.append(np.full(1000, -3.0), np.arange(100)), "is -"),
+    ],
+    ids=["nothing", "zeros", "constant", "negative", "mostly negative"],
+)
+def test_what_cannot_be_normalised_is_refused(values, said):
+    with pytest.raises(PreprocessingError, match=said) as error:
+        kde_peak(values)
+    assert error.value.exit_code == 4
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.shared
+def test_real_time_points_have_the_direct_estimates_peak(shared):
+    golden = shared / "golden" / "preprocessing"
+    mask = nib.load(golden / "brain_mask.nii.gz").get_fdata() > 0
+    for time_point in ("time01", "time02"):
+        values = nib.load(golden / f"{time_point}_n4_nlm.nii.gz").get_fdata()[mask]
+        assert kde_peak(values) == pytest.approx(direct_kde_peak(values), rel=1e-3)
