@@ -31,7 +31,7 @@ def correct_bias_field(image: NDArray[np.floating], threads: int = 1) -> NDArray
 
     Raises PreprocessingError where N4 fails (an image of a few voxels, say).
     """
-    original = sitk.GetImageFromArray(np.ascontiguousarray(image.T, dtype=np.float64))
+    original = sitk.GetImageFromArray(np.ascontiguousarray(image.T, dtype=np.float32))
     bright = sitk.OtsuThreshold(original, 0, 1, OTSU_BINS)
 
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
@@ -47,12 +47,11 @@ def correct_bias_field(image: NDArray[np.floating], threads: int = 1) -> NDArray
     try:
         # ITK's shrinking picks one voxel per block and does not average, so the mask stays a mask.
         factors = [SHRINK_FACTOR] * 3
-        n4.Execute(sitk.Shrink(original, factors), sitk.Shrink(bright, factors))
+        n4.Execute(sitk.Cast(sitk.Shrink(original, factors), sitk.sitkFloat64), sitk.Shrink(bright, factors))
         log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(original)).T
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise PreprocessingError(
             f"the bias field could not be estimated ({reason}); check the image or use --no-bias-correction"
         ) from error
-    corrected = image / np.exp(log_field.astype(np.float64))
-    return np.ascontiguousarray(corrected, dtype=np.float32)
+    return np.ascontiguousarray(image / np.exp(log_field), dtype=np.float32)
