@@ -2,9 +2,10 @@
 
     python -m train.backgrounds DIR ... --output runs/backgrounds
 
-Each DIR that holds `flair.nii.gz` becomes one `.npz`: a `lesionwise.simulation.anatomy.Anatomy`. A brain mask is taken
-from `brain_mask_flair.nii.gz` beside it, or the scan's non-zero voxels where it is skull-stripped; `lesions.nii.gz`
-marks lesions that are known. Tissue maps and the lesion prior come from the ICBM152 template by affine registration.
+Each DIR that holds `flair.nii.gz` becomes one `.npz`: a `lesionwise.simulation.anatomy.Anatomy`. The brain mask is
+`brain_mask_flair.nii.gz` beside it, or all that is left of a skull-stripped scan, or found as `segment` finds it;
+`lesions.nii.gz` marks lesions that are known. Tissue maps and the lesion prior come from the ICBM152 template by
+affine registration.
 """
 
 from pathlib import Path
@@ -15,6 +16,7 @@ import SimpleITK as sitk  # noqa: N813
 from scipy import ndimage
 
 from lesionwise.preprocessing.bias_field import correct_bias_field
+from lesionwise.preprocessing.brain_extraction import PLAUSIBLE_BRAIN_ML, extract_brain
 from lesionwise.preprocessing.denoising import denoise
 from lesionwise.preprocessing.normalization import normalize
 from lesionwise.simulation.anatomy import Anatomy, template_maps
@@ -29,12 +31,8 @@ def prepare(folder: Path) -> Anatomy:
     scan = sitk.ReadImage(str(folder / "flair.nii.gz"), sitk.sitkFloat32)
     mask_file = folder / "brain_mask_flair.nii.gz"
     head = np.clip(sitk.GetArrayFromImage(scan).T, 0, None)
-    if mask_file.is_file():
-        brain = sitk.GetArrayFromImage(sitk.ReadImage(str(mask_file))).T > 0
-    else:
-        brain = ndimage.binary_fill_holes(
-            ndimage.binary_opening(head > 0.05 * np.percentile(head, 99), iterations=2)
-        )
+    mask = sitk.ReadImage(str(mask_file)) if mask_file.is_file() else None
+    brain = _find_brain(head, scan) if mask is None else sitk.GetArrayFromImage(mask).T > 0
     near = ndimage.distance_transform_edt(~brain, sampling=scan.GetSpacing()) <= _HEAD_MM
     image = normalize(denoise(correct_bias_field(head * near)), brain)
     lesion_file = folder / "lesions.nii.gz"
@@ -63,6 +61,16 @@ def load(file: Path) -> Anatomy:
                 for name in arrays
             }
         )
+
+
+def _find_brain(head: np.ndarray, scan: sitk.Image) -> np.ndarray:
+    """Return the brain mask of a scan that comes without one: all that is bright where no more than a brain is left."""
+    bright = ndimage.binary_opening(head > 0.05 * np.percentile(head, 99), iterations=2)
+    if bright.sum() * np.prod(scan.GetSpacing()) / 1000 <= PLAUSIBLE_BRAIN_ML[1]:
+        return np.asarray(ndimage.binary_fill_holes(bright))
+    affine = np.eye(4)
+    affine[:3, :3] = np.diag([-1, -1, 1]) @ np.reshape(scan.GetDirection(), (3, 3)) * scan.GetSpacing()
+    return extract_brain(head, affine)
 
 
 def _on_1mm_grid(image: np.ndarray, like: sitk.Image) -> np.ndarray:
