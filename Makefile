@@ -59,3 +59,57 @@ check: setup  ## lint, formatting and types
 .PHONY: bench
 bench: setup  ## time the steps of the pipeline
 	$(BIN)/python -m benchmarks
+
+# ---- the container (docs/container.md) --------------------------------------------------------------------------------
+
+DOCKER := docker
+BUILD_ARGS :=
+VARIANT := gpu
+# lesionwise:0.1.0 for VARIANT=gpu, lesionwise:0.1.0-cpu for VARIANT=cpu
+IMAGE = lesionwise:$(VERSION)$(if $(filter cpu,$(VARIANT)),-cpu)
+TOOLS := build/tools
+
+.PHONY: image
+image:  ## build the image that runs on a GPU, or without one
+	$(DOCKER) build -t $(IMAGE) --build-arg VARIANT=$(VARIANT) --build-arg VERSION=$(VERSION) \
+	    --build-arg REVISION=$$(git rev-parse --verify -q HEAD || echo unknown) $(BUILD_ARGS) .
+	@echo "$(IMAGE): $$($(DOCKER) image inspect --format '{{.Size}}' $(IMAGE)) bytes"
+
+.PHONY: image-cpu
+image-cpu: VARIANT := cpu
+image-cpu: image  ## build the small image for CPUs (docs/container.md says where its torch comes from)
+
+.PHONY: run
+run:  ## segment the case in folder IN=... into folder OUT=... with the image (VARIANT=cpu: without a GPU)
+	@test -d "$(IN)" -a -d "$(OUT)" || { echo "usage: make run IN=folder-of-a-case OUT=folder [VARIANT=cpu]" >&2; exit 2; }
+	$(DOCKER) run --rm $(if $(filter gpu,$(VARIANT)),--gpus all) --network none --user "$$(id -u):$$(id -g)" \
+	    -v "$$(realpath "$(IN)"):/in:ro" -v "$$(realpath "$(OUT)"):/out" $(IMAGE) segment --threads 0 \
+	    -t1 /in/flair_time01_on_middle_space.nii.gz -t2 /in/flair_time02_on_middle_space.nii.gz \
+	    -o /out/segmentation.nii.gz --json /out/report.json
+
+.PHONY: wheels
+wheels: setup  ## download the CPU image's packages into wheels/, to build it where there is no index
+	@locks=$$(cat requirements/cpu.lock requirements/data.lock | cksum); \
+	if [ "$$(cat wheels/complete 2>/dev/null)" != "$$locks" ]; then \
+	    rm -rf wheels/*; \
+	    $(BIN)/python -m pip download -qq --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
+	        -d wheels -r requirements/cpu.lock -r requirements/data.lock; \
+	    echo "$$locks" > wheels/complete; \
+	fi
+
+.PHONY: submission
+submission: $(TOOLS)/.ready  ## pack the image and its papers for the evaluation platform into dist/ (VARIANT=cpu: the small one)
+	docker/pack_submission.sh "$(DOCKER)" $(IMAGE) $(VARIANT) dist/lesionwise-$(VERSION)-$(VARIANT)
+
+.PHONY: image-test
+image-test: VARIANT := cpu
+image-test: setup $(TOOLS)/.ready  ## test the CPU image under the platform's conditions
+	LESIONWISE_DOCKER="$(DOCKER)" LESIONWISE_IMAGE=$(IMAGE) LESIONWISE_BUILD_ARGS="$(BUILD_ARGS)" \
+	    $(BIN)/python -m pytest -m container --durations=10 tests/container
+
+$(TOOLS)/.ready: requirements/tools.lock | setup
+	rm -rf $(TOOLS)
+	$(BIN)/python -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
+	    -r requirements/tools.lock
+	touch $@

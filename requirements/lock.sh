@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes gpu.lock, cpu.lock, data.lock and dev.lock from the .in files (needs uv, from PyPI; seconds).
+# Writes the locks from the .in files (needs uv, from PyPI; takes seconds).
 # Run it after editing an .in file, then run the tests and commit the locks with it.
 # usage: requirements/lock.sh      UV=... names another uv
 set -euo pipefail
@@ -17,3 +17,4 @@ compile gpu.lock runtime.in
 python3 cpu_lock.py < gpu.lock > cpu.lock
 compile data.lock data.in --no-deps
 compile dev.lock dev.in --constraint gpu.lock
+compile tools.lock tools.in
