@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lesionwise.network import PATCH_SIZE
 from lesionwise.windows import gaussian_weights, window_positions, windows_with
+from lesionwise.winograd import accelerate
 
 Floats = NDArray[np.float32]
 
@@ -27,8 +28,11 @@ def network_runner(network: nn.Module, device: torch.device, precision: torch.dt
     """Return what computes windows with a network in inference mode on a device.
 
     Channels come last in memory: oneDNN and cuDNN are faster so. With bfloat16, convolutions run in it and
-    normalisation, softmax and the weights' originals stay in float32 (autocast).
+    normalisation, softmax and the weights' originals stay in float32 (autocast). A CPU that computes in float32
+    convolves by Winograd's transform.
     """
+    if device.type == "cpu" and precision == torch.float32:
+        network = accelerate(network)
     network = network.eval().to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     @torch.inference_mode()

@@ -24,8 +24,8 @@ from lesionwise.simulation.lesions import (
     random_volume_mm3,
 )
 
-# A voxel is new lesion where at least this share of what time 2's scan shows there is new lesion.
-TRUTH_FRACTION = 0.4
+# The fainter rises, in units of the white-matter peak, are no lesions that an annotator would draw.
+VISIBLE_RISE = 0.1
 SPACING_MM = (1.0, 1.0, 1.0)
 
 
@@ -92,22 +92,23 @@ def simulate_pair(
     stable = where.draw(plan.stable, shapes, rng, median_mm3=60.0)
     vanished = where.draw(plan.vanished, shapes, rng, median_mm3=40.0)
     new = where.draw(plan.new, shapes, rng, median_mm3=45.0, grown_from=stable)
-    images = []
+    old_fraction = fractions([*stable, *vanished], shape)
+    images, rises = [], []
     for only in (vanished, new):
         image = anatomy.flair.copy()
         draw(image, _as_seen(stable, rng), rng)
+        before = image.copy()
         draw(image, only, rng)
+        rises.append(image - before)
         draw(image, where.distractors(plan.distractors, rng), rng)
         images.append(image)
     scan1, scan2 = scans or random_scans(rng, same_protocol_share)
     time1 = acquire(images[0], anatomy.grey, scan1, rng)
     time2 = acquire(images[1], anatomy.grey, scan2, rng)
-    old_fraction = fractions([*stable, *vanished], shape)
-    # What darkens (vanished) and what was there before is not new, even where a new lesion was drawn over it.
-    new_fraction = np.clip(fractions(new, shape) - old_fraction, 0, None) * ~anatomy.old_lesions
-    seen = in_slices(new_fraction.astype(np.float32), scan2) if new else new_fraction
+    # What was lesion before is not new, even where a new lesion was drawn over it.
+    rise = rises[1] * (1 - old_fraction) * ~anatomy.old_lesions
     brain = _imperfect(anatomy.brain, rng)
-    truth = remove_small_lesions((seen >= TRUTH_FRACTION) & brain, SPACING_MM)
+    truth = remove_small_lesions(_outlined(rise, scan2) & brain, SPACING_MM)
     return SyntheticPair(time1, time2, brain, truth, (old_fraction > 0.5) | anatomy.old_lesions)
 
 
@@ -147,7 +148,7 @@ class _Places:
         """
         lesions = []
         # One patient's lesions look alike: their contrast is drawn around the patient's.
-        patient_contrast = rng.uniform(0.25, 0.8)
+        patient_contrast = rng.uniform(0.18, 0.75)
         for _ in range(count):
             if len(shapes) and rng.random() < 0.2:
                 fraction = from_shape(rng, shapes[int(rng.integers(len(shapes)))])
@@ -182,6 +183,21 @@ class _Places:
         pick = np.searchsorted(self.cumulative, rng.uniform(0, self.cumulative[-1]))
         voxel = self.voxels[min(int(pick), len(self.voxels) - 1)]
         return tuple(int(v) for v in np.unravel_index(voxel, self.flair.shape))
+
+
+def _outlined(rise: np.ndarray, scan: Acquisition) -> np.ndarray:
+    """Return what an annotator would outline where new tissue brightens the anatomy by `rise`, as bool.
+
+    Each lesion is outlined at half of its own highest rise as the scan shows it: through thick slices a small lesion is
+    fainter and wider than it is.
+    """
+    if not rise.any():
+        return np.zeros(rise.shape, dtype=bool)
+    seen = in_slices(rise.astype(np.float32), scan)
+    labels, count = ndimage.label(seen > VISIBLE_RISE / 2)
+    highest = np.asarray(ndimage.maximum(seen, labels, np.arange(1, count + 1)))
+    outline = np.concatenate([[np.inf], np.where(highest >= VISIBLE_RISE, highest / 2, np.inf)])
+    return np.asarray(seen >= outline[labels])
 
 
 def _edge_voxel(lesion: SyntheticLesion, rng: np.random.Generator) -> tuple[int, ...]:
