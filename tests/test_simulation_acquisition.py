@@ -1,0 +1,114 @@
+"""What a scan does: nothing where its parameters are neutral, and what it says where they are not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_anatomy import SHAPE, small_anatomy
+
+from lesionwise.simulation.acquisition import Acquisition, acquire, in_slices
+
+NEUTRAL = Acquisition(
+    gamma=1.0,
+    gamma_regional=0.0,
+    grey_gain=0.0,
+    slice_axis=2,
+    slice_thickness_mm=1.0,
+    slice_phase=0.0,
+    in_plane_fwhm_mm=0.4,
+    sharpening=0.0,
+    noise=0.0,
+    bias=0.0,
+    ghost=0.0,
+    shift_mm=(0.0, 0.0, 0.0),
+    turn_rad=(0.0, 0.0, 0.0),
+    elastic_mm=0.0,
+)
+
+
+def scanned(seed=1, **changes):
+    head = small_anatomy()
+    return acquire(head.flair, head.grey, replace(NEUTRAL, **changes), np.random.default_rng(seed))
+
+
+def test_a_neutral_scan_shows_the_anatomy_itself():
+    np.testing.assert_allclose(scanned(), np.clip(small_anatomy().flair, 1e-3, None), atol=1e-3)
+
+
+def test_gamma_leaves_the_white_matter_peak_and_grey_gain_only_raises_grey():
+    head = small_anatomy()
+    white, grey, fluid = head.white > 0, head.grey > 0, head.fluid()
+    image = scanned(gamma=2.0)
+    assert image[white] == pytest.approx(1.0, abs=1e-3)
+    assert image[grey] == pytest.approx(1.2**2, abs=1e-3)
+    assert image[fluid] == pytest.approx(0.3**2, abs=1e-3)
+    image = scanned(grey_gain=0.1)
+    assert image[white] == pytest.approx(1.0, abs=1e-3)
+    assert image[grey] == pytest.approx(1.2 * 1.1, abs=1e-3)
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.05])
+def test_noise_has_the_asked_size_in_tissue_and_is_rayleigh_in_air(noise):
+    image = scanned(noise=noise)
+    white = small_anatomy().white > 0
+    assert image[white].std() == pytest.approx(noise, rel=0.05)
+    air = image[:, :, :3]
+    assert air.mean() == pytest.approx(noise * np.sqrt(np.pi / 2), rel=0.05)
+    assert (image >= 0).all()
+
+
+def test_two_scans_differ_in_noise_alone_when_only_the_seed_differs():
+    first, again, other = (scanned(seed, noise=0.02, bias=0.05) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_a_shift_of_a_voxel_moves_the_image_by_it():
+    still, moved = scanned(), scanned(shift_mm=(1.0, 0.0, 0.0))
+    np.testing.assert_allclose(moved[:-1], still[1:], atol=1e-3)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("thickness", [1.0, 1.2, 3.3, 5.0])
+def test_slices_keep_a_constant_image_constant_and_its_shape(axis, thickness):
+    scan = replace(
+        NEUTRAL, slice_axis=axis, slice_thickness_mm=thickness, slice_phase=0.4, in_plane_fwhm_mm=1.5
+    )
+    seen = in_slices(np.full(SHAPE, 0.7, dtype=np.float32), scan)
+    assert seen.shape == SHAPE
+    np.testing.assert_allclose(seen, 0.7, rtol=1e-5)
+
+
+def test_thick_slices_blur_across_them_and_not_along_them():
+    image = np.zeros((20, 20, 20), dtype=np.float32)
+    image[10:, :, :] = 1
+    edges = [
+        np.abs(
+            np.diff(in_slices(image, replace(NEUTRAL, slice_axis=axis, slice_thickness_mm=4.0)), axis=0)
+        ).max()
+        for axis in (0, 2)
+    ]
+    assert edges[0] < 0.5
+    assert edges[1] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_small_lesion_keeps_its_mass_through_slices_of_any_thickness():
+    image = np.zeros((24, 24, 40), dtype=np.float32)
+    image[11:13, 11:13, 19:22] = 1
+    for thickness in (1.0, 2.0, 4.0):
+        seen = [
+            in_slices(image, replace(NEUTRAL, slice_thickness_mm=thickness, slice_phase=phase)).sum()
+            for phase in np.arange(0, 1, 0.125)
+        ]
+        assert np.mean(seen) == pytest.approx(12, rel=0.03)
+
+
+def test_a_second_scan_of_a_protocol_keeps_its_resolution_and_stays_near_its_contrast():
+    rng = np.random.default_rng(8)
+    for _ in range(30):
+        first = Acquisition.random(rng)
+        second = Acquisition.random(rng, first)
+        kept = ("slice_axis", "slice_thickness_mm", "in_plane_fwhm_mm", "sharpening")
+        assert [getattr(second, name) for name in kept] == [getattr(first, name) for name in kept]
+        assert abs(np.log(second.gamma / first.gamma)) < 0.2
+        assert second.noise != first.noise

@@ -1,0 +1,124 @@
+"""Pairs: the truth is what is new, lies where it is drawn, and nothing else is."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from small_anatomy import SHAPE, small_anatomy
+from test_simulation_acquisition import NEUTRAL
+
+from lesionwise.simulation.timepoints import LesionPlan, random_scans, simulate_pair
+
+SAME_SCAN = (NEUTRAL, NEUTRAL)
+
+
+def pair(seed=1, stable=0, new=0, vanished=0, distractors=0, scans=None, **options):
+    plan = LesionPlan(stable, new, vanished, distractors)
+    return simulate_pair(small_anatomy(), np.random.default_rng(seed), plan=plan, scans=scans, **options)
+
+
+def test_equal_seeds_make_equal_pairs_and_others_do_not():
+    first, again, other = (pair(seed, stable=2, new=3, vanished=1, distractors=2) for seed in (5, 5, 6))
+    for name, array in vars(first).items():
+        np.testing.assert_array_equal(array, getattr(again, name), err_msg=name)
+    assert (first.time1 != other.time1).any()
+
+
+def test_arrays_share_the_grid_and_their_types():
+    made = pair(new=2)
+    assert {array.shape for array in vars(made).values()} == {SHAPE}
+    assert made.time1.dtype == made.time2.dtype == np.float32
+    assert made.new_lesions.dtype == made.brain.dtype == made.old_lesions.dtype == np.bool_
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_new_lesion_in_the_plan_is_an_empty_truth_whatever_else_changes(seed):
+    made = pair(seed, stable=4, new=0, vanished=3, distractors=5)
+    assert not made.new_lesions.any()
+    assert made.old_lesions.any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_new_lesions_are_brighter_at_time_2_and_lie_in_the_brain(seed):
+    made = pair(seed, new=6, scans=SAME_SCAN)
+    assert made.new_lesions.any()
+    assert not (made.new_lesions & ~made.brain).any()
+    rise = made.time2 - made.time1
+    assert np.median(rise[made.new_lesions]) > 0.1
+    assert (rise > -1e-3).all()  # nothing vanished
+    assert np.abs(rise[ndimage.binary_dilation(made.new_lesions, iterations=9) == 0]).max() < 0.05
+
+
+def test_vanished_lesions_are_darker_at_time_2_and_not_truth():
+    made = pair(2, vanished=5, scans=SAME_SCAN)
+    assert np.median((made.time2 - made.time1)[made.old_lesions]) < -0.1
+    assert not made.new_lesions.any()
+
+
+def test_stable_lesions_are_bright_at_both_times():
+    made = pair(3, stable=5, scans=SAME_SCAN)
+    for time in (made.time1, made.time2):
+        assert np.median(time[made.old_lesions]) > 1.15
+    assert not made.new_lesions.any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_was_lesion_before_is_no_truth_but_for_voxels_at_its_edge(seed):
+    made = pair(seed, stable=8, new=8, vanished=4, scans=SAME_SCAN)
+    drawn_over = made.old_lesions & ndimage.binary_dilation(made.new_lesions)
+    assert drawn_over.any()  # some new lesions touch old ones
+    assert not (made.new_lesions & ndimage.binary_erosion(made.old_lesions)).any()
+
+
+def test_lesions_of_the_scan_itself_stay_old():
+    head = small_anatomy()
+    head.old_lesions[20:26, 22:28, 18:24] = True
+    made = simulate_pair(head, np.random.default_rng(4), plan=LesionPlan(0, 12, 0, 0), scans=SAME_SCAN)
+    assert made.new_lesions.any()
+    assert (made.old_lesions >= head.old_lesions).all()
+    assert not (made.new_lesions & head.old_lesions).any()
+
+
+def test_the_anatomy_is_not_changed():
+    head = small_anatomy()
+    simulate_pair(head, np.random.default_rng(5), plan=LesionPlan(3, 3, 3, 3))
+    for name, array in vars(small_anatomy()).items():
+        np.testing.assert_array_equal(getattr(head, name), array, err_msg=name)
+
+
+def test_every_component_of_the_truth_is_a_lesion_for_the_evaluator():
+    sizes = [
+        size
+        for seed in range(6)
+        for size in np.bincount(ndimage.label(pair(seed, new=9).new_lesions)[0].ravel())[1:]
+    ]
+    assert min(sizes) > 3
+
+
+def test_real_shapes_are_used_where_there_are_some():
+    shape = np.ones((3, 9, 3), dtype=bool)
+    with_shapes, without = (pair(7, new=8, shapes=shapes, scans=SAME_SCAN) for shapes in ([shape], []))
+    assert (with_shapes.new_lesions != without.new_lesions).any()
+
+
+def test_the_found_brain_is_near_the_true_one_and_not_exact():
+    brain = small_anatomy().brain
+    overlaps = []
+    for seed in range(5):
+        found = pair(seed).brain
+        overlaps.append(2 * (found & brain).sum() / (found.sum() + brain.sum()))
+    assert 0.85 < min(overlaps) < max(overlaps) < 1
+
+
+def test_the_share_of_unchanged_cases_is_as_asked():
+    rng = np.random.default_rng(9)
+    plans = [LesionPlan.random(rng, unchanged_share=0.3) for _ in range(1000)]
+    assert np.mean([plan.new == 0 for plan in plans]) == pytest.approx(0.3, abs=0.05)
+    assert all(plan.vanished == 0 for plan in plans if plan.new == 0)
+    assert all(LesionPlan.random(rng, unchanged_share=0.0).new > 0 for _ in range(200))
+
+
+@pytest.mark.parametrize(("share", "equal"), [(0.0, False), (1.0, True)])
+def test_the_protocol_is_shared_as_asked(share, equal):
+    rng = np.random.default_rng(10)
+    scans = [random_scans(rng, share) for _ in range(30)]
+    assert all((a.in_plane_fwhm_mm == b.in_plane_fwhm_mm) == equal for a, b in scans)
