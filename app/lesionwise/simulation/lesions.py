@@ -52,8 +52,8 @@ def from_shape(rng: np.random.Generator, shape: np.ndarray, softness_mm: float =
     return np.asarray(ndimage.gaussian_filter(scaled, softness_mm), dtype=np.float32)
 
 
-def random_volume_mm3(rng: np.random.Generator, median_mm3: float = 40.0, spread: float = 1.1) -> float:
-    """Return a lesion volume: log-normal, since small ones (3 to 40 mm3) are the commonest new lesions."""
+def random_volume_mm3(rng: np.random.Generator, median_mm3: float = 40.0, spread: float = 1.4) -> float:
+    """Return a lesion volume: log-normal, small ones (3 to 40 mm3) are the commonest, a few are over a millilitre."""
     return float(np.clip(np.exp(rng.normal(np.log(median_mm3), spread)), 4.0, 6000.0))
 
 
