@@ -32,6 +32,7 @@ class Acquisition:
     shift_mm: tuple[float, float, float]
     turn_rad: tuple[float, float, float]
     elastic_mm: float
+    missing_voxels: int = 0
 
     @staticmethod
     def random(rng: np.random.Generator, protocol: "Acquisition | None" = None) -> "Acquisition":
@@ -52,6 +53,7 @@ class Acquisition:
             shift_mm=_three(rng.normal(0, 0.3, 3)),
             turn_rad=_three(rng.normal(0, 0.005, 3)),
             elastic_mm=float(rng.uniform(0, 0.35)),
+            missing_voxels=int(rng.integers(12, 45)) if rng.random() < 0.12 else 0,
         )
         if protocol is None:
             return new
@@ -80,7 +82,14 @@ def acquire(image: np.ndarray, grey: np.ndarray, scan: Acquisition, rng: np.rand
     out = in_slices(out, scan, rng, scan.noise)
     if scan.sharpening:
         out = out + scan.sharpening * (out - ndimage.gaussian_filter(out, 0.8))
-    return np.asarray(np.clip(out, 0, None), dtype=np.float32)
+    return np.asarray(np.clip(out, 0, None) * coverage(shape, scan), dtype=np.float32)
+
+
+def coverage(shape: tuple[int, ...], scan: Acquisition) -> np.ndarray:
+    """Return how much of each voxel the scan's field of view holds: (1, 1, z) float32, 0 below it, 1 inside."""
+    ramp_mm = max(1.0, scan.slice_thickness_mm)
+    slices = np.clip((np.arange(shape[2]) - scan.missing_voxels + 1) / ramp_mm, 0, 1)
+    return slices.astype(np.float32)[None, None] if scan.missing_voxels else np.ones((1, 1, 1), np.float32)
 
 
 def in_slices(

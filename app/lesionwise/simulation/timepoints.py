@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from lesionwise.lesions import remove_small_lesions
-from lesionwise.simulation.acquisition import Acquisition, acquire, in_slices
+from lesionwise.simulation.acquisition import Acquisition, acquire, coverage, in_slices
 from lesionwise.simulation.anatomy import Anatomy
 from lesionwise.simulation.fields import smooth_field
 from lesionwise.simulation.lesions import (
@@ -46,7 +46,7 @@ class LesionPlan:
             stable=int(rng.geometric(0.08)) - 1,
             new=int(np.clip(rng.geometric(0.16), 1, 25)) if changed else 0,
             vanished=int(rng.geometric(0.4)) - 1 if changed else 0,
-            distractors=int(rng.poisson(3)),
+            distractors=int(rng.poisson(6)),
         )
 
 
@@ -107,8 +107,10 @@ def simulate_pair(
     time2 = acquire(images[1], anatomy.grey, scan2, rng)
     # What was lesion before is not new, even where a new lesion was drawn over it.
     rise = rises[1] * (1 - old_fraction) * ~anatomy.old_lesions
-    brain = _imperfect(anatomy.brain, rng)
-    truth = remove_small_lesions(_outlined(rise, scan2) & brain, SPACING_MM)
+    # Where one of the scans did not look, nothing can be judged; its last slice may still be in the brain mask.
+    seen = np.minimum(coverage(shape, scan1), coverage(shape, scan2))
+    brain = _imperfect(anatomy.brain, rng) & (seen > 0.3)
+    truth = remove_small_lesions(_outlined(rise, scan2) & brain & (seen == 1), SPACING_MM)
     return SyntheticPair(time1, time2, brain, truth, (old_fraction > 0.5) | anatomy.old_lesions)
 
 
@@ -132,7 +134,7 @@ class _Places:
         self.voxels = np.flatnonzero(weight)
         self.cumulative = np.cumsum(weight[self.voxels])
         # Distractors: brighter spots that are no lesions (flow in fluid, vessels, cortex, residue of dura).
-        self.other = np.flatnonzero(ndimage.binary_dilation(anatomy.brain, iterations=2) & ~tissue)
+        self.other = np.flatnonzero(ndimage.binary_dilation(anatomy.brain, iterations=3) & ~tissue)
 
     def draw(
         self,
@@ -222,7 +224,7 @@ def _as_seen(lesions: Sequence[SyntheticLesion], rng: np.random.Generator) -> li
 
 
 def _imperfect(brain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the mask with an uneven surface, up to about 2 mm in or out."""
+    """Return the mask with an uneven surface, up to about 3 mm in or out."""
     soft = ndimage.gaussian_filter(brain.astype(np.float32), 1.5)
-    level = 0.5 + rng.normal(0, 0.12) + 0.1 * smooth_field(brain.shape, rng, 25.0)
-    return np.asarray(soft > np.clip(level, 0.1, 0.9))
+    level = 0.5 + rng.normal(0, 0.12) + 0.18 * smooth_field(brain.shape, rng, 20.0)
+    return np.asarray(soft > np.clip(level, 0.03, 0.9))
