@@ -33,6 +33,7 @@ class Acquisition:
     turn_rad: tuple[float, float, float]
     elastic_mm: float
     missing_voxels: int = 0
+    dropout: float = 0.0
 
     @staticmethod
     def random(rng: np.random.Generator, protocol: "Acquisition | None" = None) -> "Acquisition":
@@ -48,12 +49,13 @@ class Acquisition:
             in_plane_fwhm_mm=float(rng.uniform(0.4, 1.7)),
             sharpening=float(rng.uniform(0.2, 1.2)) if rng.random() < 0.2 else 0.0,
             noise=float(np.exp(rng.uniform(np.log(0.004), np.log(0.05)))),
-            bias=float(abs(rng.normal(0, 0.05))),
+            bias=float(abs(rng.normal(0, 0.07))),
             ghost=float(rng.uniform(0.01, 0.06)) if rng.random() < 0.1 else 0.0,
             shift_mm=_three(rng.normal(0, 0.3, 3)),
             turn_rad=_three(rng.normal(0, 0.005, 3)),
             elastic_mm=float(rng.uniform(0, 0.35)),
             missing_voxels=int(rng.integers(12, 45)) if rng.random() < 0.12 else 0,
+            dropout=float(rng.uniform(0.2, 0.9)) if rng.random() < 0.25 else 0.0,
         )
         if protocol is None:
             return new
@@ -74,6 +76,8 @@ def acquire(image: np.ndarray, grey: np.ndarray, scan: Acquisition, rng: np.rand
     out = np.clip(image, 1e-3, None) ** np.asarray(gamma, dtype=np.float32)
     out *= 1 + scan.grey_gain * grey
     out *= 1 + scan.bias * smooth_field(shape, rng, 60.0)
+    if scan.dropout:
+        out *= 1 - scan.dropout * _spot_near_the_base(shape, rng)
     turn = np.eye(3) + _skew(scan.turn_rad)
     field = displacement_field(shape, rng, scan.elastic_mm, 25.0) if scan.elastic_mm > 0.02 else None
     out = warp(out[None], turn, np.asarray(scan.shift_mm), field)[0]
@@ -116,6 +120,16 @@ def in_slices(
         back = (np.arange(image.shape[axis]) - positions[0]) / scan.slice_thickness_mm
         out = _interpolate(out, np.clip(back, 0, len(positions) - 1), axis)
     return np.asarray(out, dtype=np.float32)
+
+
+def _spot_near_the_base(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Return a smooth spot, 1 at its centre, in the lower part of the head: where air and flow make signal drop out."""
+    centre = rng.uniform((0.3, 0.25, 0.05), (0.7, 0.9, 0.4)) * shape
+    distances = [
+        ((np.arange(n) - c) / s) ** 2 for n, c, s in zip(shape, centre, rng.uniform(6, 22, 3), strict=True)
+    ]
+    squared = distances[0][:, None, None] + distances[1][:, None] + distances[2]
+    return np.asarray(np.exp(-0.5 * squared), dtype=np.float32)
 
 
 def _interpolate(image: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
