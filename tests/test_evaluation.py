@@ -160,6 +160,14 @@ def test_a_tenth_of_a_lesion_does_not_detect_it_unless_intersection_is_asked():
     assert lesion_f1(prediction, truth, MM, mode="intersection") == 1
 
 
+def test_of_equal_overlaps_the_larger_lesion_is_examined_first():
+    truth = boxes(((2, 0, 0), (10, 2, 2)))
+    clean, dirty = ((2, 0, 0), (3, 2, 2)), ((9, 0, 0), (3, 10, 4))  # 12 voxels shared by each, 108 outside
+    half = Thresholds(gamma=0.5)
+    assert match_lesions(boxes(clean, dirty), truth, MM, half).detected.tolist() == [False]
+    assert match_lesions(boxes(clean), truth, MM, half).detected.tolist() == [True]
+
+
 def test_what_lies_over_a_dropped_lesion_lies_outside():
     truth = boxes(((0, 0, 0), (3, 1, 1)))
     prediction = boxes(((0, 0, 0), (4, 1, 1)))
