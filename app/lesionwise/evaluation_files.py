@@ -1,16 +1,14 @@
 """Masks in files, read as animaSegPerfAnalyzer reads them, and pairs refused where that would garble them."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from lesionwise import volume
 from lesionwise.errors import InputError
 from lesionwise.evaluation import DEFAULT_THRESHOLDS, Scores, evaluate_pair
 from lesionwise.overlap import Thresholds
-from lesionwise.volume import Volume, check_same_grid
+from lesionwise.volume import Volume, check_same_grid, read_image
 
 LARGEST_LABEL = 65535
 """Masks are read as unsigned 16-bit numbers."""
@@ -52,8 +50,7 @@ def read_evaluated_mask(path: Path, notify: Notify = _silent) -> Volume:
     is told of fractions and of several labels, which are evaluated as one.
     Raises `InputError` for what is no 3D image of finite numbers between 0 and 65535.
     """
-    path = Path(path)
-    stored = volume._read(path, partial(volume._check_three_axes, path))
+    stored = read_image(path)
     whole = np.trunc(stored.data)
     lowest, highest = float(whole.min()), float(whole.max())
     if lowest < 0 or highest > LARGEST_LABEL:

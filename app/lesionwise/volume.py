@@ -93,13 +93,21 @@ def read_volume(path: Path | str) -> Volume:
     return volume
 
 
+def read_image(path: Path | str) -> Volume:
+    """Read any 3D image of finite numbers, of whatever size: a scan, a mask, a map.
+
+    Returns float32 data as `read_volume`. Raises `InputError` with the file's name for anything else.
+    """
+    path = Path(path)
+    return _read(path, partial(_check_three_axes, path))
+
+
 def read_mask(path: Path | str) -> Volume:
     """Read a mask of any size: whole numbers, 0 outside; the returned data are bool.
 
     Raises `InputError` with the file's name for negative or broken numbers and for anything not 3D.
     """
-    path = Path(path)
-    volume = _read(path, partial(_check_three_axes, path))
+    volume = read_image(path)
     if volume.data.min() < 0 or np.any(volume.data != np.rint(volume.data)):
         raise InputError(f"{path}: a mask holds 0 and 1, this has other numbers; threshold it first")
     return Volume(volume.data > 0, volume.affine, volume.header, volume.name)

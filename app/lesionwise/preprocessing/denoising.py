@@ -6,13 +6,13 @@ around it whose 3x3x3 patches look like its own. Sizes are in voxels, whatever t
 """
 
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from lesionwise.numba_cache import CACHE
 
 SEARCH_RADIUS = (
     3  # candidates come from the 7x7x7 voxels around a voxel; patches and local statistics are 3x3x3
@@ -21,12 +21,9 @@ MEAN_RATIO = 0.95  # a candidate's local mean and variance must be like the voxe
 VARIANCE_RATIO = 0.5
 BETA = 1.0
 
-# Compiled code is kept in NUMBA_CACHE_DIR or beside the module, and nowhere else: numba alone would fall back
-# on the home folder. Where that cannot be written, each process compiles again.
-_CACHE = os.access(numba.config.CACHE_DIR or Path(__file__).parent, os.W_OK)
 # Threads are Python's, running compiled code without the interpreter lock: numba's own pools are not all safe
 # when two callers use them at once.
-_compiled = numba.njit(nogil=True, cache=_CACHE, error_model="numpy", fastmath={"contract"})
+_compiled = numba.njit(nogil=True, cache=CACHE, error_model="numpy", fastmath={"contract"})
 
 
 def denoise(image: NDArray[np.floating], threads: int = 1) -> NDArray[np.float32]:
