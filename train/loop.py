@@ -1,14 +1,33 @@
 """What both training stages share: checkpoints, averaged weights, the learning rate's course, the log."""
 
+import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
+
+from train import distributed
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.jsonl"
+LARGEST_GRADIENT = 1.0
+
+
+class Stateful(Protocol):
+    """What a checkpoint can hold besides the network."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+
+    def load_state_dict(self, state: dict[str, Any], /) -> Any:
+        """Take up a state."""
 
 
 @dataclass
@@ -29,14 +48,36 @@ class Averaged:
                 self.parameters[name] = value.detach().float().clone()
 
 
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Give the network its threads back after a stream, meant for a loader's process, was used in this one."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def learning_rate(rate: float, schedule: str, progress: float, step: int) -> float:
+    """Return the learning rate: "constant", or "cosine" down to a fiftieth after a warm-up of 100 steps."""
+    if schedule == "constant":
+        return rate
+    warm_up = min(1.0, (step + 1) / 100)
+    return rate * warm_up * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
 @dataclass
 class Run:
     """A training run in a folder: it stops after its budget and goes on from its last checkpoint.
 
+    A run that goes on repeats the uninterrupted run bit by bit, in a single process with one number of threads and loader
+    workers, as long as the learning rate does not depend on the time used: a constant one, or a budget in steps.
+
     Attributes:
-        folder: holds `checkpoint.pt` (kept out of the repository) and the TensorBoard log.
+        folder: holds the checkpoint, `log.jsonl` (a JSON object a line) and the same for TensorBoard.
         minutes: budget of wall time over all starts of the run.
         steps: budget of optimiser steps; whichever is used up first ends the run.
+        more: what else a checkpoint holds.
     """
 
     folder: Path
@@ -47,10 +88,11 @@ class Run:
     steps: int
     step: int = 0
     seconds: float = 0.0
+    more: Mapping[str, Stateful] = field(default_factory=dict)
 
     def resume(self) -> bool:
         """Load the last checkpoint of the folder; False where there is none."""
-        file = self.folder / "checkpoint.pt"
+        file = self.folder / CHECKPOINT
         if not file.is_file():
             return False
         state = torch.load(file, weights_only=True)
@@ -58,22 +100,28 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.averaged.parameters = state["averaged"]
         self.step, self.seconds = state["step"], state["seconds"]
+        for name, part in self.more.items():
+            if name in state.get("more", {}):
+                part.load_state_dict(state["more"][name])
         torch.set_rng_state(state["random"])
         return True
 
     def save(self) -> None:
         """Store the run's state; the old checkpoint is replaced in one step."""
+        if distributed.rank():
+            return
         state = {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "averaged": self.averaged.parameters,
             "step": self.step,
             "seconds": self.seconds,
+            "more": {name: part.state_dict() for name, part in self.more.items()},
             "random": torch.get_rng_state(),
         }
-        part = self.folder / "checkpoint.pt.part"
+        part = self.folder / f"{CHECKPOINT}.part"
         torch.save(state, part)
-        part.replace(self.folder / "checkpoint.pt")
+        part.replace(self.folder / CHECKPOINT)
 
     def progress(self) -> float:
         """Return how much of the budget is used, 0 to 1."""
@@ -86,13 +134,24 @@ class Run:
         rate: Callable[[float], float],
         save_seconds: float = 300.0,
         log_steps: int = 20,
+        epoch_steps: int = 0,
+        on_epoch: Callable[[int], dict[str, float]] | None = None,
     ) -> None:
-        """Run until the budget is used up. `rate` maps progress in [0, 1] to the learning rate."""
-        writer = SummaryWriter(str(self.folder / "log"))
+        """Run until the budget is used up.
+
+        `rate` maps progress in [0, 1] to the learning rate. `on_epoch` is called every `epoch_steps` steps with the number
+        of the epoch that has ended, and with 0 before the first step; what it returns is logged.
+        """
+        log = Log(self.folder, self.step)
+        if on_epoch and self.step == 0:
+            log.write(0, self.seconds, on_epoch(0))
         started, last_save, used_before = time.monotonic(), time.monotonic(), self.seconds
         waited, sums, since = 0.0, dict[str, float](), time.monotonic()
         self.network.train()
+        # A new loader draws a seed from torch's generator, which an uninterrupted run would not have done here.
+        random = torch.get_rng_state()
         iterator = iter(batches)
+        torch.set_rng_state(random)
         while self.progress() < 1:
             asked = time.monotonic()
             batch = next(iterator)
@@ -106,27 +165,61 @@ class Run:
                 )
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+            nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
             self.optimizer.step()
             self.step += 1
             self.averaged.update(self.network, self.step)
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value
-            self.seconds = used_before + time.monotonic() - started
+            self.seconds = distributed.agreed(used_before + time.monotonic() - started)
             if self.step % log_steps == 0:
                 passed = time.monotonic() - since
                 means = {name: value / log_steps for name, value in sums.items()}
                 means |= {"seconds_per_step": passed / log_steps, "waiting_share": waited / passed}
-                for name, value in means.items():
-                    writer.add_scalar(name, value, self.step)
-                text = " ".join(f"{name} {value:.4f}" for name, value in means.items())
-                print(
-                    f"step {self.step} {self.seconds / 60:.1f} min lr {rate(self.progress()):.1e} {text}",
-                    flush=True,
-                )
+                means["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+                log.write(self.step, self.seconds, means)
                 waited, sums, since = 0.0, {}, time.monotonic()
-            if time.monotonic() - last_save > save_seconds:
+            if on_epoch and epoch_steps and self.step % epoch_steps == 0:
+                log.write(self.step, self.seconds, on_epoch(self.step // epoch_steps))
+                self.network.train()
+            # Only with an empty sum, so that the log of a run that goes on is the uninterrupted run's, too.
+            if not sums and time.monotonic() - last_save > save_seconds:
                 self.save()
                 last_save = time.monotonic()
         self.save()
-        writer.close()
+        log.close()
+
+
+class Log:
+    """A run's log: printed, and kept in its folder as JSON lines and for TensorBoard. Only process 0 writes."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        """Begin or go on after `step`: what an interrupted run logged beyond its checkpoint is dropped."""
+        self.file, self.writer = folder / LOG, None
+        if distributed.rank():
+            return
+        kept = [line for line in read_log(folder) if line["step"] <= step]
+        self.file.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self.writer = SummaryWriter(str(folder / "log"), purge_step=step + 1)
+
+    def write(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
+        """Log values at a step."""
+        if self.writer is None or not values:
+            return
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+        with self.file.open("a") as file:
+            file.write(json.dumps({"step": step, "seconds": round(seconds, 1), **values}) + "\n")
+        text = " ".join(f"{name} {value:.4g}" for name, value in values.items())
+        print(f"step {step} {seconds / 60:.1f} min {text}", flush=True)
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        if self.writer is not None:
+            self.writer.close()
+
+
+def read_log(folder: Path) -> list[dict[str, float]]:
+    """Return the lines that a run has logged; none where it never did."""
+    file = folder / LOG
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []

@@ -63,7 +63,9 @@ class SyntheticPatches(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
         info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        # A new loader asks its first worker first: that one takes up where the stream was left.
+        workers = info.num_workers if info else 1
+        worker = ((info.id if info else 0) + self.batches_done) % workers
         per_block = self.settings.pairs_in_block * self.settings.patches_per_pair // self.settings.batch
         # The loader takes batches from its workers in turn.
         block, skipped = divmod((self.batches_done - worker + workers - 1) // workers, per_block)
@@ -75,7 +77,7 @@ class SyntheticPatches(IterableDataset[Batch]):
     def _block(self, rng: np.random.Generator, batches: int) -> list[Batch]:
         patches: list[tuple[np.ndarray, np.ndarray]] = []
         for _ in range(self.settings.pairs_in_block):
-            pair = _normalised(self._pair(rng))
+            pair = self._pair(rng)
             patches += draw_patches(pair, self.settings, self.settings.patches_per_pair, rng)
         order = rng.permutation(len(patches))
         size = self.settings.batch
@@ -92,7 +94,7 @@ class SyntheticPatches(IterableDataset[Batch]):
             anatomy = random_anatomy(rng)
         else:
             anatomy = deformed(load(self.backgrounds[int(rng.integers(len(self.backgrounds)))]), rng)
-        return simulate_pair(anatomy, rng, self.shapes)
+        return _normalised(simulate_pair(anatomy, rng, self.shapes))
 
 
 def draw_patches(

@@ -1,0 +1,183 @@
+"""Mask pairs for the metric network: their F1 is the evaluator's, and its distribution is balanced."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from lesionwise.evaluation import lesion_f1
+from train.metric_network.corruptions import Shapes, random_boxes
+from train.metric_network.mask_pairs import MaskPairs, PairSettings, balanced_group
+from train.metric_network.network_outputs import THRESHOLDS, NetworkOutputs
+from train.metric_network.placed_lesions import (
+    Placed,
+    bridge,
+    grown,
+    lesions_of,
+    paint,
+    shifted,
+    shrunk,
+    split,
+)
+from train.metric_network.softening import Softening, draw_softening, soften
+from train.metric_network.targets import SPACING_MM, bin_of, patch_f1
+
+SETTINGS = PairSettings(size=24, batch=4)
+
+
+def cube(start, size=4):
+    return Placed(np.ones((size,) * 3, dtype=bool), start)
+
+
+@pytest.fixture(scope="module")
+def group():
+    rng = np.random.default_rng(1)
+    return balanced_group(SETTINGS, Shapes(random_boxes(rng, 50)), None, rng)
+
+
+def test_every_bin_holds_a_tenth(group):
+    assert np.bincount(bin_of([pair.f1 for pair in group]), minlength=10).tolist() == [4] * 10
+
+
+def test_exact_0_and_1_fill_at_most_half_of_their_bins(group):
+    f1 = np.array([pair.f1 for pair in group])
+    assert np.count_nonzero(f1 == 0) == 2
+    assert np.count_nonzero(f1 == 1) == 2
+
+
+def test_f1_is_the_evaluators(group):
+    for pair in group:
+        assert pair.f1 == lesion_f1(pair.prediction, pair.truth, SPACING_MM)
+
+
+def test_network_inputs_keep_the_f1_of_their_mask():
+    prediction, truth, f1 = next(iter(MaskPairs(SETTINGS, seed=3)))
+    assert prediction.shape == truth.shape == (4, 24, 24, 24)
+    assert prediction.dtype == truth.dtype == f1.dtype == torch.float32
+    assert prediction.min() >= 0
+    assert prediction.max() <= 1
+    for p, t, value in zip(prediction, truth, f1, strict=True):
+        assert patch_f1((p > 0.5).numpy(), (t > 0.5).numpy()) == pytest.approx(float(value), abs=1e-6)
+
+
+def test_stream_goes_on_where_it_was_left():
+    settings = PairSettings(size=24, batch=2)
+    whole = list(islice(MaskPairs(settings, seed=3), 12))
+    rest = list(islice(MaskPairs(settings, seed=3, batches_done=9), 3))
+    for one, other in zip(whole[9:], rest, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_patches_too_small_for_many_lesions_are_refused():
+    with pytest.raises(ValueError, match="16"):
+        PairSettings(size=16)
+
+
+@pytest.mark.parametrize(
+    ("f1", "expected"),
+    [(0.0, 0), (0.099, 0), (0.1, 1), (np.float32(0.7), 7), (0.3, 3), (0.999, 9), (1.0, 9)],
+)
+def test_bins(f1, expected):
+    assert bin_of(f1) == expected
+
+
+def test_patch_f1_by_hand():
+    truth = paint([cube((2, 2, 2)), cube((12, 12, 12))], 24)
+    assert patch_f1(truth, truth) == 1
+    # One of two found, and no false one: sensitivity 1/2, precision 1.
+    assert patch_f1(paint([cube((2, 2, 2))], 24), truth) == pytest.approx(2 / 3)
+    empty = np.zeros_like(truth)
+    assert patch_f1(empty, empty) == 1
+    assert patch_f1(truth, empty) == patch_f1(empty, truth) == 0
+
+
+def test_definitions_differ_where_the_overlap_is_small():
+    truth = paint([cube((2, 2, 2))], 24)
+    prediction = paint([cube((5, 5, 5))], 24)  # they share 1 of 64 voxels
+    assert patch_f1(prediction, truth, "organisers") == 0
+    assert patch_f1(prediction, truth, "intersection") == 1
+
+
+def test_a_lesion_cut_by_the_border_counts_by_what_is_left():
+    left = paint([cube((-3, 4, 4))], 24)  # one layer of 16 voxels
+    assert patch_f1(left, left) == 1
+    speck = np.zeros_like(left)
+    speck[0, 4, 4:7] = True  # 3 mm3: no lesion, in either mask
+    assert patch_f1(speck, np.zeros_like(speck)) == 1
+
+
+def test_operations_on_lesions_by_voxels():
+    lesion = cube((4, 4, 4), size=5)
+    assert paint([lesion], 16).sum() == 125
+    assert paint([shifted(lesion, (1, 0, -2))], 16)[5:10, 4:9, 2:7].all()
+    assert paint([shifted(lesion, (-6, 0, 0))], 16).sum() == 3 * 25
+    assert paint([grown(lesion, 1)], 16).sum() == 125 + 6 * 25
+    assert paint([shrunk(lesion, 1)], 16).sum() == 27
+    assert shrunk(lesion, 3) is lesion
+    halves = lesions_of(paint([split(lesion, 0, 1)], 16))
+    assert [half.mask.sum() for half in halves] == [50, 50]
+
+
+def test_a_bridge_joins_two_lesions():
+    first, second = cube((1, 1, 1)), cube((14, 10, 6))
+    assert len(lesions_of(paint([first, second], 24))) == 2
+    assert len(lesions_of(paint([first, second, bridge(first, second)], 24))) == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_softening_moves_no_voxel_across_the_threshold(seed):
+    rng = np.random.default_rng(seed)
+    mask = paint([cube((2, 2, 2)), cube((12, 12, 12), size=2)], 24)
+    faint = paint([cube((2, 14, 2))], 24)
+    soft = soften(mask, faint, draw_softening(rng))
+    assert np.array_equal(soft > 0.5, mask)
+    assert len(np.unique(soft)) > 20
+    assert soft[3, 15, 3] > soft[20, 2, 20]
+
+
+def test_softening_is_a_function_of_its_parameters():
+    mask = paint([cube((2, 2, 2))], 24)
+    softening = Softening(0.7, 1.1, 0.05, 0.01, 0.3, seed=4)
+    assert np.array_equal(soften(mask, mask, softening), soften(mask, mask, softening))
+
+
+def outputs_of_two():
+    truth = paint([cube((2, 2, 2)), cube((12, 12, 12))], 24)
+    probability = np.where(paint([cube((2, 2, 2))], 24), 0.8, 0.02) + 0.2 * paint([cube((12, 12, 12))], 24)
+    return NetworkOutputs.of(
+        np.stack([probability, np.zeros_like(probability)]).astype(np.float32),
+        np.stack([truth, ~truth & False]),
+    )
+
+
+def test_f1_of_network_outputs_by_threshold():
+    outputs = outputs_of_two()
+    # Above 0.1 both lesions are found, up to 0.7 one of two, above 0.9 none; nothing predicted and nothing true is 1.
+    assert outputs.f1[0].tolist() == pytest.approx([1, 2 / 3, 2 / 3, 2 / 3, 0])
+    assert outputs.f1[1].tolist() == [1] * 5
+
+
+def test_moving_the_threshold_keeps_the_pairs_f1():
+    outputs = outputs_of_two()
+    for number in range(len(THRESHOLDS)):
+        probability, truth, f1 = outputs.pair(0, number)
+        assert patch_f1(probability > 0.5, truth) == pytest.approx(f1)
+    assert np.array_equal(outputs.pair(0, 2)[0] > 0.5, outputs.levels[0] > 125)
+
+
+def test_network_outputs_are_used_where_they_fit_the_bin(tmp_path):
+    file = tmp_path / "outputs.npz"
+    outputs_of_two().save(file)
+    rng = np.random.default_rng(1)
+    pairs = balanced_group(
+        PairSettings(24, 4, network_share=1.0),
+        Shapes(random_boxes(rng, 50)),
+        NetworkOutputs.load(file),
+        rng,
+    )
+    # They have an F1 of 0, 2/3 and 1 only; the other bins are left to simulated pairs.
+    by_network = {round(pair.f1, 6) for pair in pairs if pair.probability is not None}
+    assert 0.666667 in by_network
+    assert by_network <= {0, 0.666667, 1}
+    assert np.bincount(bin_of([pair.f1 for pair in pairs]), minlength=10).tolist() == [4] * 10

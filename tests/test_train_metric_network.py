@@ -1,0 +1,130 @@
+"""The metric network: two heads with one interface, the published one's size counted by hand."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from lesionwise.errors import InputError
+from train.metric_network.files import load_metric_network, save_metric_network
+from train.metric_network.network import LesionCounts, MetricNetwork
+from train.metric_network.training import fine_tune, metric_loss
+
+
+def parameters(network):
+    return sum(p.numel() for p in network.parameters())
+
+
+def small(head, patch=16):
+    """The published head with layers of 4096 would take 0.1 GB even here: it is built on the meta device only."""
+    torch.manual_seed(0)
+    return MetricNetwork(head, patch, width=5)
+
+
+def convolutions(width):
+    widths = (3, width, 2 * width, 2 * width, 4 * width, 4 * width, 8 * width)
+    return sum(27 * i * o + o for i, o in pairwise(widths)), widths[:-1]
+
+
+def test_published_head_has_178_million_parameters():
+    with torch.device("meta"):
+        network = MetricNetwork("published")
+    convolved, normed = convolutions(10)
+    flattened = 80 * 8**3
+    connected = (
+        flattened * 4096 + 4096
+        + 4096 * 2048 + 2048
+        + 2048 * 1024 + 1024
+        + 1024 + 1
+    )  # fmt: skip
+    assert parameters(network) == convolved + 2 * sum(normed) + connected == 178_434_799
+
+
+def test_compact_head_is_below_a_million_and_has_the_published_convolutions():
+    convolved, _ = convolutions(10)
+    assert parameters(MetricNetwork("compact")) == convolved + 4 * 80 + 4 == 168_744
+
+
+def test_published_head_works_on_its_patch_only():
+    with torch.device("meta"):
+        network = MetricNetwork("published", patch=16)
+        assert network(torch.rand(3, 16, 16, 16), torch.rand(3, 16, 16, 16)).shape == (3,)
+        with pytest.raises(RuntimeError):
+            network(torch.rand(1, 24, 24, 24), torch.rand(1, 24, 24, 24))
+
+
+@pytest.mark.parametrize("size", [16, 24])
+def test_compact_head_takes_any_size_and_stays_between_0_and_1(size):
+    estimates = small("compact").eval()(torch.rand(3, size, size, size), torch.rand(3, size, size, size))
+    assert estimates.shape == (3,)
+    assert ((estimates >= 0) & (estimates <= 1)).all()
+
+
+def test_pairs_of_a_batch_do_not_influence_each_other():
+    network = small("compact").eval()
+    prediction, truth = torch.rand(2, 16, 16, 16), torch.rand(2, 16, 16, 16)
+    alone = network(prediction[:1], truth[:1])
+    torch.testing.assert_close(network(prediction, truth)[:1], alone)
+
+
+def test_product_channel_tells_overlap_from_distance():
+    network = small("compact").eval()
+    seen = []
+    network.trunk.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    prediction, truth = torch.rand(1, 16, 16, 16), (torch.rand(1, 16, 16, 16) > 0.5).float()
+    network(prediction, truth)
+    torch.testing.assert_close(seen[0][0], torch.stack([prediction[0], truth[0], prediction[0] * truth[0]]))
+
+
+def test_four_sums_make_f1():
+    # 3 found, 1 missed; 2 right, 2 wrong: sensitivity 3.1 / 4.1, precision 2.1 / 4.1.
+    counts = LesionCounts(channels=4)
+    with torch.no_grad():
+        counts.maps.weight.copy_(torch.eye(4).reshape(4, 4, 1, 1, 1))
+        counts.maps.bias.zero_()
+    wanted = torch.tensor([3.0, 1.0, 2.0, 2.0])
+    features = torch.log(torch.expm1(wanted)).reshape(1, 4, 1, 1, 1)  # softplus backwards
+    s, p = 3.1 / 4.1, 2.1 / 4.1
+    assert float(counts(features)) == pytest.approx(2 * s * p / (s + p), rel=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"head": "large"}, {"patch": 20}])
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"large|20"):
+        MetricNetwork(**wrong)
+
+
+def test_file_gives_the_same_network_again(tmp_path):
+    network = small("compact").eval()
+    save_metric_network(tmp_path, network, network.state_dict(), step=12)
+    again, step = load_metric_network(tmp_path)
+    pair = torch.rand(1, 16, 16, 16), torch.rand(1, 16, 16, 16)
+    assert step == 12
+    assert torch.equal(again.eval()(*pair), network(*pair))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no tensors"])
+def test_a_file_that_is_none_is_refused_in_one_line(tmp_path, content):
+    file = tmp_path / "metric_network.pt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match=r"metric_network\.pt: .*metric network") as error:
+        load_metric_network(file)
+    assert "\n" not in str(error.value)
+
+
+def test_loss_is_the_mean_squared_error():
+    network = small("compact").eval()
+    prediction, truth = torch.zeros(2, 16, 16, 16), torch.zeros(2, 16, 16, 16)
+    estimate = float(network(prediction, truth)[0].detach())
+    loss, parts = metric_loss(network, (prediction, truth, torch.tensor([estimate + 0.1, estimate - 0.3])))
+    assert float(loss.detach()) == pytest.approx((0.1**2 + 0.3**2) / 2, rel=1e-4)
+    assert parts["absolute_error"] == pytest.approx(0.2, rel=1e-4)
+
+
+def test_fine_tuning_learns_a_batch():
+    network = MetricNetwork("compact", 16, width=5, dropout=0.0)
+    masks = (torch.rand(4, 16, 16, 16, generator=torch.Generator().manual_seed(0)) > 0.9).float()
+    batch = masks, masks.roll(1, 0), torch.tensor([0.1, 0.9, 0.4, 0.6])
+    first = metric_loss(network, batch)[1]["absolute_error"]
+    assert fine_tune(network, [batch] * 60, steps=60, rate=5e-3) < 0.7 * first

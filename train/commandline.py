@@ -1,0 +1,76 @@
+"""What the training commands share: options from a recipe, and errors in one line."""
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lesionwise.errors import InputError, LesionwiseError, UsageError
+
+
+def training_command(table: str) -> Callable[[Callable[..., None]], "TrainingCommand"]:
+    """Return a decorator that makes a command with `--recipe`; `table` is the recipe's table for it."""
+    return lambda function: click.command(cls=TrainingCommand, table=table)(function)
+
+
+class TrainingCommand(click.Command):
+    """A command whose options can come from a recipe (`--recipe FILE` or `FILE:TABLE`); the command line overrides it.
+
+    A recipe is a TOML file with a table for each command; its keys are the options' names without the dashes.
+    """
+
+    def __init__(self, *args: Any, table: str, **settings: Any) -> None:
+        """Take `table`, the name of the recipe's table for this command."""
+        super().__init__(*args, **settings)
+        self.table = table
+        self.params.insert(
+            0,
+            click.Option(
+                ["--recipe"],
+                metavar="FILE[:TABLE]",
+                is_eager=True,
+                expose_value=False,
+                callback=self._use_recipe,
+                help=f"Take options from this TOML file, table {table!r} if none is named; options given here override it.",
+            ),
+        )
+
+    def _use_recipe(self, context: click.Context, _option: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            file, _, table = value.partition(":")
+            names = {option.removeprefix("--"): p.name for p in self.params for option in p.opts if p.name}
+            context.default_map = {
+                names[key]: setting
+                for key, setting in read_recipe(Path(file), table or self.table, names).items()
+            }
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """Run; a LesionwiseError ends it with one line and the error's code."""
+        try:
+            return super().main(*args, **settings)
+        except LesionwiseError as error:
+            click.echo(f"error: {error}", err=True)
+            raise SystemExit(error.exit_code) from error
+
+
+def read_recipe(file: Path, table: str, names: Any) -> dict[str, Any]:
+    """Return a table of a recipe.
+
+    Raises:
+        InputError: the file cannot be read, or has no such table.
+        UsageError: a key is none of `names`.
+    """
+    try:
+        recipe = tomllib.loads(file.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{file}: this recipe cannot be read ({error}); name a TOML file") from error
+    if not isinstance(recipe.get(table), dict):
+        raise InputError(f"{file}: this recipe has no table {table!r}; it has {', '.join(recipe) or 'none'}")
+    unknown = sorted(set(recipe[table]) - set(names))
+    if unknown:
+        raise UsageError(
+            f"{file}: {', '.join(unknown)} in table {table!r} is no option of this command; remove it"
+        )
+    return dict(recipe[table])

@@ -1,0 +1,153 @@
+"""Train the metric network: python -m train.metric_network --help."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import nibabel as nib
+import numpy as np
+import torch
+
+from lesionwise.challenge_layout import GROUND_TRUTH
+from lesionwise.errors import InputError
+from train.commandline import training_command
+from train.lesion_shapes import read_shapes
+from train.loop import Averaged, Run, learning_rate
+from train.metric_network.files import load_metric_network, save_metric_network
+from train.metric_network.mask_pairs import MaskPairs, PairSettings, make_pair_loader
+from train.metric_network.network import HEADS, MetricNetwork
+from train.metric_network.network_outputs import NetworkOutputs
+from train.metric_network.placed_lesions import Mask
+from train.metric_network.report import accuracy, measure, table, write_report
+from train.metric_network.targets import DEFINITIONS
+from train.metric_network.training import metric_loss
+from train.sources import EXISTING, FOLDER
+
+
+@training_command("metric-network")
+@click.option("--output", required=True, type=FOLDER, help="Folder of the run. Resumed if it is there.")
+@click.option("--head", type=click.Choice(HEADS), default="compact", show_default=True)
+@click.option("--patch", default=64, show_default=True, help="Edge of a patch in voxels.")
+@click.option(
+    "--width", default=10, show_default=True, help="Channels of the first convolution (published: 10)."
+)
+@click.option("--dropout", default=0.1, show_default=True)
+@click.option("--definition", type=click.Choice(DEFINITIONS), default="organisers", show_default=True)
+@click.option("--shapes", multiple=True, type=EXISTING, help="Real lesion shapes: .npz or folder of masks.")
+@click.option("--masks", multiple=True, type=EXISTING, help="Folder of lesion masks of whole heads, 1 mm.")
+@click.option(
+    "--data", type=FOLDER, help="Patients in the challenge's layout: their truths are used as --masks."
+)
+@click.option(
+    "--network-outputs", multiple=True, type=EXISTING, help="What train.metric_network.network_outputs made."
+)
+@click.option("--network-share", default=0.4, show_default=True, help="Share of pairs from these outputs.")
+@click.option(
+    "--hard-share", default=0.3, show_default=True, help="Share of simulated predictions left as masks."
+)
+@click.option("--initial", type=EXISTING, help="A metric network to go on from.")
+@click.option("--batch", default=10, show_default=True, help="Pairs per step.")
+@click.option("--rate", default=1e-4, show_default=True, help="Learning rate of Adam (the paper: 1e-4).")
+@click.option("--schedule", type=click.Choice(["constant", "cosine"]), default="constant", show_default=True)
+@click.option("--average", default=0.99, show_default=True, help="Decay of the averaged weights.")
+@click.option("--minutes", default=120.0, show_default=True, help="Wall time over all starts of the run.")
+@click.option("--steps", default=10**9, help="Optimiser steps over all starts of the run.")
+@click.option("--epoch-steps", default=500, show_default=True, help="Steps between two measurements.")
+@click.option("--held-out", default=200, show_default=True, help="Held-out pairs of each measurement.")
+@click.option(
+    "--report-pairs", default=1000, show_default=True, help="Held-out pairs of the report at the end."
+)
+@click.option("--workers", default=1, show_default=True, help="Loader processes.")
+@click.option("--threads", default=2, show_default=True, help="Threads of the network.")
+@click.option("--seed", default=1, show_default=True)
+def main(**options: Any) -> None:
+    """Train the metric network on mask pairs and report its errors on held-out ones."""
+    train(**options)
+
+
+def train(output: Path, seed: int, **options: Any) -> None:
+    """Train, or go on training, until the budget is used up; write `metric_network.pt` and a report."""
+    torch.manual_seed(seed)
+    torch.set_num_threads(options["threads"])
+    network = MetricNetwork(options["head"], options["patch"], options["width"], options["dropout"])
+    if options["initial"] is not None:
+        network.load_state_dict(load_metric_network(options["initial"])[0].state_dict())
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
+    settings = PairSettings(
+        options["patch"],
+        options["batch"],
+        options["hard_share"],
+        options["network_share"] if options["network_outputs"] else 0.0,
+        options["definition"],
+    )
+    outputs = [NetworkOutputs.load(file) for file in options["network_outputs"]]
+    sources: dict[str, Any] = {
+        "real_boxes": read_shapes(options["shapes"]),
+        "real_masks": whole_masks(options["masks"], options["data"]),
+        "outputs": NetworkOutputs.joined(outputs) if outputs else None,
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    optimizer = torch.optim.Adam(network.parameters(), lr=options["rate"], betas=(0.9, 0.999))
+    run = Run(output, network, optimizer, Averaged(options["average"]), options["minutes"], options["steps"])
+    if run.resume():
+        click.echo(f"going on from step {run.step}")
+
+    def averaged_network() -> MetricNetwork:
+        copy = MetricNetwork(**network.settings)  # type: ignore[arg-type]
+        copy.load_state_dict(run.averaged.parameters or network.state_dict())
+        return copy
+
+    def on_epoch(_epoch: int) -> dict[str, float]:
+        current = averaged_network()
+        save_metric_network(output, current, current.state_dict(), run.step)
+        values: dict[str, float] = {}
+        for name, pairs in measure(current, settings, options["held_out"], seed, **sources).items():
+            result, kind = accuracy(*pairs), name.split()[0]
+            values |= {f"held_out_{kind}/mae": result.mae, f"held_out_{kind}/pearson": result.pearson}
+            values[f"held_out_{kind}/worst_bin_mae"] = max(result.bin_mae)
+        return values
+
+    stream = MaskPairs(settings, seed, **sources, batches_done=run.step)
+    run.train(
+        make_pair_loader(stream, options["workers"]),
+        lambda batch: metric_loss(network, batch),
+        lambda progress: learning_rate(options["rate"], options["schedule"], progress, run.step),
+        epoch_steps=options["epoch_steps"],
+        on_epoch=on_epoch,
+    )
+    final = averaged_network()
+    save_metric_network(output, final, final.state_dict(), run.step)
+    results = measure(final, settings, options["report_pairs"], seed + 1, **sources)
+    title = f"Metric network, {options['head']} head, {run.step} steps, patches of {options['patch']}"
+    click.echo(table(write_report(results, output / "report", title)))
+
+
+def whole_masks(folders: tuple[Path, ...], data: Path | None) -> list[Mask]:
+    """Return the lesion masks (x, y, z) of folders of `.nii.gz` and of patients in the challenge's layout.
+
+    Patients' truths are brought to 1 mm voxels. Masks without lesions are left out.
+
+    Raises:
+        InputError: a folder holds none.
+    """
+    masks = []
+    for folder in folders:
+        files = sorted(folder.glob("*.nii.gz"))
+        if not files:
+            raise InputError(f"{folder}: there is no .nii.gz in it; name a folder of lesion masks")
+        masks += [np.asarray(nib.load(file).dataobj) > 0 for file in files]
+    if data is not None:
+        from lesionwise.network_grid import network_grid
+        from lesionwise.volume import read_mask
+        from train.patients import find_patients
+
+        for patient in find_patients(data):
+            truth = read_mask(patient / GROUND_TRUTH)
+            if truth.data.any():
+                grid = network_grid(truth.data, truth.affine, margin_mm=0.0)
+                masks.append(grid.to_network(truth.data.astype(np.float32)) > 0.5)
+    return [mask for mask in masks if mask.any()]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The segmentation network's own outputs as mask pairs for the metric network, at several stages of its training.
+
+Each output is kept with the F1 that it has at five thresholds, so that pairs of any F1 can be picked from few outputs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionwise.overlap import Mode
+from train.metric_network.targets import patch_f1
+
+THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
+LEVELS = 250
+"""Probabilities are kept as whole numbers from 0 to this: each threshold is one of them."""
+
+
+@dataclass(frozen=True)
+class NetworkOutputs:
+    """Probability maps and truths of patches, with their F1.
+
+    Attributes:
+        levels: (n, x, y, z) uint8, probability times LEVELS.
+        truths: (n, x, y, z) bool.
+        f1: (n, len(THRESHOLDS)) float32.
+    """
+
+    levels: NDArray[np.uint8]
+    truths: NDArray[np.bool_]
+    f1: NDArray[np.float32]
+
+    @staticmethod
+    def of(
+        probabilities: NDArray[np.float32], truths: NDArray[np.bool_], definition: Mode = "organisers"
+    ) -> "NetworkOutputs":
+        """Measure the F1 of probability maps (n, x, y, z) at each threshold."""
+        levels = np.rint(probabilities * LEVELS).astype(np.uint8)
+        f1 = [
+            [patch_f1(level > threshold * LEVELS, truth, definition) for threshold in THRESHOLDS]
+            for level, truth in zip(levels, truths, strict=True)
+        ]
+        return NetworkOutputs(levels, truths, np.array(f1, dtype=np.float32).reshape(-1, len(THRESHOLDS)))
+
+    @staticmethod
+    def joined(parts: Sequence["NetworkOutputs"]) -> "NetworkOutputs":
+        """Return the outputs of several stages together."""
+        return NetworkOutputs(
+            np.concatenate([part.levels for part in parts]),
+            np.concatenate([part.truths for part in parts]),
+            np.concatenate([part.f1 for part in parts]),
+        )
+
+    @staticmethod
+    def load(file: Path) -> "NetworkOutputs":
+        """Read what `save` wrote."""
+        with np.load(file) as arrays:
+            shape = tuple(arrays["shape"])
+            truths = np.unpackbits(arrays["truths"])[: np.prod(shape)].reshape(shape).astype(np.bool_)
+            return NetworkOutputs(arrays["levels"], truths, arrays["f1"])
+
+    def save(self, file: Path) -> None:
+        """Write a compressed `.npz`."""
+        packed = np.packbits(self.truths)
+        np.savez_compressed(file, levels=self.levels, truths=packed, shape=self.truths.shape, f1=self.f1)
+
+    def pair(self, index: int, threshold: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], float]:
+        """Return a probability map in which the threshold has moved to 0.5, its truth, and their F1.
+
+        Moving the threshold t multiplies the odds by (1 - t) / t: the map of a network with another bias.
+        """
+        t = THRESHOLDS[threshold]
+        probability = self.levels[index].astype(np.float32) / LEVELS
+        moved = probability * (1 - t) / (probability * (1 - t) + (1 - probability) * t)
+        # Exactly at the threshold the odds are even up to rounding: such a voxel is not predicted.
+        moved = np.where(self.levels[index] > t * LEVELS, np.maximum(moved, 0.501), np.minimum(moved, 0.5))
+        return moved.astype(np.float32), self.truths[index], float(self.f1[index, threshold])

@@ -1,0 +1,78 @@
+"""Record a segmentation network's outputs at stages of its training: python -m train.metric_network.record_outputs --help.
+
+The outputs are one of the sources of mask pairs: a metric network that never saw them is fooled by them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from lesionwise.errors import InputError
+from train.commandline import training_command
+from train.metric_network.network_outputs import NetworkOutputs
+from train.metric_network.targets import DEFINITIONS
+from train.patches import PatchSettings
+from train.segmentation.stages import FOLDER as STAGES
+from train.segmentation.stages import load_network
+from train.segmentation.validation import predict
+from train.sources import EXISTING, FOLDER, SHARD_SEED, open_sources, source_options
+
+SOURCES = ("backgrounds", "shapes", "data", "cache", "fold", "synthetic_share")
+
+
+@training_command("record-outputs")
+@click.option("--run", multiple=True, type=FOLDER, help="Folder of a run: all its stages and its checkpoint.")
+@click.option("--checkpoint", multiple=True, type=EXISTING, help="A stage or checkpoint by itself.")
+@click.option(
+    "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The .npz file."
+)
+@click.option("--patches", default=200, show_default=True, help="Patches for each stage.")
+@click.option("--patch", default=64, show_default=True, help="Edge of a patch in voxels.")
+@click.option("--definition", type=click.Choice(DEFINITIONS), default="organisers", show_default=True)
+@click.option("--threads", default=2, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+@source_options
+def main(
+    run: tuple[Path, ...],
+    checkpoint: tuple[Path, ...],
+    output: Path,
+    patches: int,
+    patch: int,
+    definition: Any,
+    threads: int,
+    seed: int,
+    **source: Any,
+) -> None:
+    """Record the outputs of every stage of the runs, and of every checkpoint, on patches that differ between them."""
+    files = [*checkpoint, *(file for folder in run for file in stages_of(folder))]
+    if not files:
+        raise InputError("there is nothing to record from; name a --run or a --checkpoint")
+    torch.set_num_threads(threads)
+    sources = open_sources(**source)
+    parts = []
+    for number, file in enumerate(files):
+        settings = PatchSettings(size=patch)
+        images, truths = sources.patches(settings, patches, seed + SHARD_SEED // 2 + number)
+        probabilities = predict(load_network(file), images)
+        parts.append(NetworkOutputs.of(probabilities.numpy(), truths.numpy() > 0.5, definition))
+        click.echo(f"{file}: {patches} patches, mean F1 {parts[-1].f1[:, 2].mean():.3f} at threshold 0.5")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    NetworkOutputs.joined(parts).save(output)
+
+
+def stages_of(folder: Path) -> list[Path]:
+    """Return the files of a run's stages and its checkpoint, the earliest first.
+
+    Raises:
+        InputError: there is none.
+    """
+    files = [*sorted((folder / STAGES).glob("*.pt")), *folder.glob("checkpoint.pt")]
+    if not files:
+        raise InputError(f"{folder}: this run has no stages; train it with --save-stages")
+    return files
+
+
+if __name__ == "__main__":
+    main()

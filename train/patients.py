@@ -1,0 +1,121 @@
+"""Patients in the challenge's layout as training material: preprocessed as for inference, kept in a cache."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
+from lesionwise.errors import InputError
+from lesionwise.network_grid import network_grid
+from lesionwise.pipeline import find_brain
+from lesionwise.preprocessing.normalization import normalize
+from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES, preprocess_pair
+from lesionwise.simulation.timepoints import SyntheticPair
+from lesionwise.volume import check_same_grid, read_mask, read_volume
+from train.patches import SyntheticPatches
+
+FOLDS = 5
+"""Every fifth patient is held out of training."""
+
+BRIGHT = 1.4
+"""The challenge marks no old lesions. Voxels of time 1 this much above the commonest intensity, inside the brain, stand in."""
+INSIDE_VOXELS = 4
+
+
+def find_patients(data: Path) -> list[Path]:
+    """Return the folders of `data` with both scans and the truth, sorted by name.
+
+    Raises:
+        InputError: there is none.
+    """
+    files = (TIME1, TIME2, GROUND_TRUTH)
+    folders = sorted(f for f in data.iterdir() if all((f / file).is_file() for file in files))
+    if not folders:
+        raise InputError(
+            f"{data}: no folder in it holds {', '.join(files)}; name the challenge's training folder"
+        )
+    return folders
+
+
+def training_and_held_out(patients: Sequence[Path], fold: int) -> tuple[list[Path], list[Path]]:
+    """Return the patients to train with and every fifth, beginning with number `fold`, which is held out."""
+    held_out = [patient for k, patient in enumerate(patients) if k % FOLDS == fold % FOLDS]
+    return [patient for patient in patients if patient not in held_out], held_out
+
+
+def prepare(
+    patient: Path, threads: int = 1, truth_file: str = GROUND_TRUTH, brain_file: str | None = None
+) -> SyntheticPair:
+    """Return a patient as the network sees a case: brain, N4, NLMeans, normalised, on the network's 1 mm grid.
+
+    The very steps of `lesionwise.pipeline`. The truth is brought to the grid linearly and cut at a half. `old_lesions` are
+    bright spots of time 1 (see BRIGHT): places where to draw patches, not a reference. `brain_file` names a brain mask of
+    the patient's folder that is used instead of looking for the brain.
+
+    Raises:
+        InputError, PreprocessingError: as for inference.
+    """
+    time1, time2 = read_volume(patient / TIME1), read_volume(patient / TIME2)
+    truth = read_mask(patient / truth_file)
+    check_same_grid(time1, time2)
+    check_same_grid(time1, truth)
+    mask = read_mask(patient / brain_file).data if brain_file else find_brain(time1, time2, threads)
+    images = preprocess_pair(time1.data, time2.data, mask, RECIPES[DEFAULT_RECIPE], threads)
+    grid = network_grid(mask, time1.affine)
+    first, second = (grid.to_network(normalize(image, mask)) for image in images)
+    new = grid.to_network(truth.data.astype(np.float32)) > 0.5
+    brain = grid.to_network(mask.astype(np.float32)) > 0.5
+    inside = ndimage.binary_erosion(brain, iterations=INSIDE_VOXELS)
+    bright = ndimage.binary_opening((first > BRIGHT) & inside)
+    return SyntheticPair(first, second, brain, new & brain, bright)
+
+
+def cached(patient: Path, cache: Path, threads: int = 1) -> Path:
+    """Return the file that keeps a prepared patient, made now if the scans or the recipe are new."""
+    states = [(file, (patient / file).stat()) for file in (TIME1, TIME2, GROUND_TRUTH)]
+    facts = [(file, s.st_size, s.st_mtime_ns) for file, s in states] + [asdict(RECIPES[DEFAULT_RECIPE])]
+    key = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
+    file = cache / f"{patient.name}-{key}.npz"
+    if not file.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        pair = vars(prepare(patient, threads))
+        part = file.with_name(f"{file.stem}.{os.getpid()}.part.npz")  # several processes may prepare at once
+        np.savez_compressed(
+            part, **{n: a if a.dtype == bool else a.astype(np.float16) for n, a in pair.items()}
+        )
+        part.replace(file)
+    return file
+
+
+def load(file: Path) -> SyntheticPair:
+    """Return what `cached` keeps."""
+    with np.load(file) as arrays:
+        pair = {
+            n: arrays[n].astype(np.float32) if arrays[n].dtype == np.float16 else arrays[n] for n in arrays
+        }
+        return SyntheticPair(**pair)
+
+
+class PatientPatches(SyntheticPatches):
+    """Endless batches of patches from prepared patients, with synthetic pairs among them if asked.
+
+    Shares of patches around new lesions, old ones and anywhere as in `PatchSettings`.
+    """
+
+    def __init__(
+        self, *args: Any, patients: Sequence[Path], synthetic_share: float = 0.0, **settings: Any
+    ) -> None:
+        """Take `patients`, files from `cached`; the rest as `SyntheticPatches`."""
+        super().__init__(*args, **settings)
+        self.patients, self.synthetic_share = list(patients), synthetic_share
+
+    def _pair(self, rng: np.random.Generator) -> SyntheticPair:
+        if rng.random() < self.synthetic_share:
+            return super()._pair(rng)
+        return load(self.patients[int(rng.integers(len(self.patients)))])
