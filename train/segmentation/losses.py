@@ -1,8 +1,13 @@
-"""Voxel-wise losses of the segmentation network. Probabilities and truths are (batch, x, y, z) in [0, 1]."""
+"""Voxel-wise losses of the segmentation network. Probabilities and truths are (batch, x, y, z) in [0, 1].
+
+The batch is that of all processes together: see `train.distributed`.
+"""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from train.distributed import processes, summed
 
 # Added to both parts of the ratio: a batch without any lesion has a loss near 0 where nothing is predicted.
 SMOOTHING_VOXELS = 10.0
@@ -16,38 +21,30 @@ def dice_loss(probabilities: Tensor, truth: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes differ.
     """
+    check_shapes(probabilities, truth)
+    overlap = summed((probabilities * truth).sum())
+    total = summed(probabilities.sum() + truth.sum())
+    return 1 - (2 * overlap + SMOOTHING_VOXELS) / (total + SMOOTHING_VOXELS)
+
+
+def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
+    """Return the mean cross-entropy of logits (batch, 2, x, y, z), background first, over all voxels of the batch."""
+    return summed(functional.cross_entropy(logits, truth.long())) / processes()
+
+
+def mean_over_patches(values: list[Tensor], like: Tensor) -> Tensor:
+    """Return the mean of the patches' values over all processes; 0 where no process has any.
+
+    `like` gives device and type, and keeps the graph whole where this process has no value.
+    """
+    total = torch.stack(values).sum() if values else 0 * like.sum()
+    count = summed(torch.tensor(float(len(values)), device=like.device))
+    return summed(total) / count.clamp(min=1)
+
+
+def check_shapes(probabilities: Tensor, truth: Tensor) -> None:
+    """Raise ValueError where the shapes differ."""
     if probabilities.shape != truth.shape:
         raise ValueError(
             f"probabilities {tuple(probabilities.shape)} and truth {tuple(truth.shape)} differ in shape"
         )
-    overlap = (probabilities * truth).sum()
-    total = probabilities.sum() + truth.sum()
-    return 1 - (2 * overlap + SMOOTHING_VOXELS) / (total + SMOOTHING_VOXELS)
-
-
-def segmentation_loss(
-    logits: Tensor, truth: Tensor, cross_entropy: float = 0.0
-) -> tuple[Tensor, dict[str, float]]:
-    """Return the loss of a batch and its parts for the log.
-
-    Args:
-        logits: (batch, 2, x, y, z), background first.
-        truth: (batch, x, y, z), 0 or 1.
-        cross_entropy: weight of the mean cross-entropy beside the Dice loss (the paper: 0).
-    """
-    logits = logits.float()
-    dice = dice_loss(logits.softmax(1)[:, 1], truth)
-    parts = {"dice_loss": float(dice.detach())}
-    if not cross_entropy:
-        return dice, parts
-    entropy = functional.cross_entropy(logits, truth.long())
-    parts["cross_entropy"] = float(entropy.detach())
-    total: Tensor = dice + cross_entropy * entropy
-    return total, parts
-
-
-def hard_dice_counts(logits: Tensor, truth: Tensor) -> tuple[int, int, int]:
-    """Return true positive, predicted and true voxels of a batch, at probability 0.5."""
-    predicted = logits[:, 1] > logits[:, 0]
-    true = truth > 0.5
-    return int((predicted & true).sum()), int(predicted.sum()), int(torch.count_nonzero(true))

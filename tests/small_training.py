@@ -1,0 +1,75 @@
+"""Trainings of seconds: patches of balls instead of heads, and runs in processes of their own."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+
+from lesionwise.simulation.timepoints import SyntheticPair
+from train.patches import SyntheticPatches
+from train.segmentation import training
+from train.segmentation.options import Options
+from train.sources import Sources
+
+PATCH = 24
+
+
+class BallPatches(SyntheticPatches):
+    """Patches of noise with bright balls, some of them at time 2 only: the truth."""
+
+    def _pair(self, rng):
+        shape = (32, 32, 32)
+        images = 1 + 0.05 * rng.standard_normal((2, *shape)).astype(np.float32)
+        masks = np.zeros((2, *shape), dtype=bool)
+        voxels = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+        for number in range(6):
+            ball = np.linalg.norm(voxels - rng.uniform(4, 28, 3), axis=-1) < rng.uniform(1.5, 3)
+            masks[number % 2] |= ball
+            images[1][ball] += 0.5
+            images[0][ball] += 0.5 * (number % 2)
+        new = masks[0] & ~masks[1]
+        return SyntheticPair(images[0], images[1], np.ones(shape, dtype=bool), new, masks[1])
+
+
+class BallSources(Sources):
+    def stream(self, settings, seed, batches_done=0):
+        return BallPatches(settings, seed, batches_done=batches_done)
+
+
+def options(output, **changes):
+    """Return the options of a training of a second."""
+    small = Options(
+        output,
+        patch=PATCH,
+        batch=2,
+        width=8,
+        dropout=0.5,
+        rate=1e-3,
+        pairs_in_block=1,
+        patches_per_pair=6,
+        steps=4,
+        log_steps=1,
+        epoch_steps=2,
+        validation_patches=4,
+        workers=0,
+        threads=1,
+    )
+    return replace(small, **changes)
+
+
+def train(chosen):
+    """Train on balls and return the run."""
+    training.open_sources = lambda *_arguments: BallSources()
+    return training.train(chosen)
+
+
+def train_as_one_of_two(rank, port, chosen):
+    """Train as one of two processes that talk by gloo, as torchrun would start them."""
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": "2",
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+    }
+    train(chosen)

@@ -1,0 +1,199 @@
+"""Stage 2 from its options to the end: sources, networks, objective, loop."""
+
+import torch
+from torch import Tensor
+
+from lesionwise.errors import UsageError
+from lesionwise.network import UNet
+from train import distributed
+from train.augmentation import Augmentation
+from train.loop import Averaged, Run, learning_rate, threads_kept
+from train.metric_network.files import load_metric_network
+from train.metric_network.mask_pairs import MaskPairs, PairSettings
+from train.metric_network.network import MetricNetwork
+from train.metric_network.report import HELD_OUT_SEED, accuracy, estimated, held_out_batches
+from train.patches import Batch, PatchSettings, make_loader
+from train.segmentation.blob_loss import blob_loss
+from train.segmentation.cc_dice import cc_dice_loss
+from train.segmentation.metric_loss import MetricLoss
+from train.segmentation.objective import LesionLoss, Objective
+from train.segmentation.options import Options
+from train.segmentation.refresh import Refresh
+from train.segmentation.stages import is_stage, save_stage
+from train.segmentation.validation import Validation
+from train.sources import Sources, TrainingStream, open_sources
+
+WORST_ERROR = 0.15
+"""A metric network with a larger mean error on balanced pairs teaches little: 0.25 is what a constant 0.5 gets."""
+
+
+def train(options: Options) -> Run:
+    """Train, or go on training, until the budget is used up.
+
+    Raises:
+        UsageError, InputError: the options do not fit together, or a file that they name is missing or wrong.
+    """
+    device = distributed.start(options.device)
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
+    shards = _shards(options)
+    lesion_loss = _lesion_loss(options, device)
+    sources = open_sources(
+        options.backgrounds,
+        options.shapes,
+        options.data,
+        options.cache,
+        options.fold,
+        options.synthetic_share,
+    )
+    options.output.mkdir(parents=True, exist_ok=True)
+
+    network = UNet(width=options.width, dropout=options.dropout)
+    network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
+    if options.initial is not None:
+        network.load_state_dict(torch.load(options.initial, weights_only=True)["averaged"])
+    optimizer = torch.optim.Adam(network.parameters(), lr=options.rate, betas=(0.9, 0.999))
+    learned = lesion_loss if isinstance(lesion_loss, MetricLoss) else None
+    more = {"metric_network": learned.metric_network} if learned and options.refresh_metric else {}
+    run = Run(
+        options.output,
+        network,
+        optimizer,
+        Averaged(options.average),
+        options.minutes,
+        options.steps,
+        more=more,
+    )
+    if run.resume() and not distributed.rank():
+        print(f"going on from step {run.step}")
+
+    settings = patch_settings(options, shards)
+    augmentation = Augmentation(options.iqda, options.turns)
+    stream = TrainingStream(sources, settings, options.seed, augmentation)
+    own = range(distributed.rank(), shards, distributed.processes())
+    objective = Objective(lesion_loss, options.alpha, options.cross_entropy, options.balance_gradients)
+    model = distributed.wrapped(network)
+
+    def step_loss(batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        images, truth = (part.to(device) for part in batch)
+        return objective(model(images.to(memory_format=torch.channels_last_3d)), truth)
+
+    run.train(
+        make_loader(stream.shards(own, run.step), options.workers),
+        step_loss,
+        lambda progress: learning_rate(options.rate, options.schedule, progress, run.step),
+        log_steps=options.log_steps,
+        epoch_steps=options.epoch_steps,
+        on_epoch=_Epochs(options, sources, settings, network, learned),
+    )
+    distributed.stop()
+    return run
+
+
+def patch_settings(options: Options, shards: int = 1) -> PatchSettings:
+    """Return what the patches of one shard are made of."""
+    # A pair takes seconds to make, so that small patches are drawn in greater number.
+    per_pair = options.patches_per_pair or max(24, 48 * 32**3 // options.patch**3)
+    return PatchSettings(
+        size=options.patch,
+        batch=options.batch // shards,
+        around_new=options.around_new,
+        around_old=options.around_old,
+        pairs_in_block=options.pairs_in_block,
+        patches_per_pair=per_pair,
+    )
+
+
+class _Epochs:
+    """What happens at the end of an epoch in process 0: validation and stages; in all: refreshing F."""
+
+    def __init__(
+        self,
+        options: Options,
+        sources: Sources,
+        settings: PatchSettings,
+        network: UNet,
+        learned: MetricLoss | None,
+    ) -> None:
+        self.options, self.sources, self.settings = options, sources, settings
+        self.network, self.learned = network, learned
+        self.refresh = Refresh(
+            options.refresh_metric,
+            options.refresh_patches,
+            options.refresh_steps,
+            definition=options.definition,
+        )
+        self.validation: Validation | None = None
+        if options.validation_patches and not distributed.rank():
+            images, truths = sources.held_out(settings, options.validation_patches, options.seed)
+            self.validation = Validation(images, truths, options.definition)
+
+    def __call__(self, epoch: int) -> dict[str, float]:
+        """Return what is logged."""
+        metric_network = self.learned.metric_network if self.learned else None
+        values: dict[str, float] = {}
+        if epoch == 0 and metric_network is not None and not distributed.rank():
+            values |= check_metric_network(metric_network, self.settings.size, self.options)
+        if self.validation is not None:
+            values |= self.validation.measure(self.network, metric_network)
+        if self.options.save_stages and is_stage(epoch) and not distributed.rank():
+            save_stage(self.options.output, self.network, epoch)
+        if (
+            self.learned
+            and self.options.refresh_metric
+            and epoch
+            and epoch % self.options.refresh_metric == 0
+        ):
+            # Validation came first: its gap is that of the F that this epoch was trained with.
+            values |= self.refresh.run(
+                self.learned, self.network, self.sources, self.settings, self.options.seed, epoch
+            )
+        return values
+
+
+def check_metric_network(network: MetricNetwork, size: int, options: Options) -> dict[str, float]:
+    """Measure F on a hundred balanced pairs for the log, and print a warning where it knows nothing or cannot matter."""
+    with threads_kept():
+        pairs = MaskPairs(PairSettings(size, 10, definition=options.definition), options.seed + HELD_OUT_SEED)
+        result = accuracy(*estimated(network, held_out_batches(pairs, 100)))
+    if result.mae > WORST_ERROR:
+        print(
+            f"warning: the metric network's mean error is {result.mae:.3f} (a constant 0.5 has 0.25): is it trained?"
+        )
+    if options.alpha == 0:
+        print("warning: alpha is 0, so that the metric network has no effect")
+    return {"metric_network/mae": result.mae, "metric_network/pearson": result.pearson}
+
+
+def _shards(options: Options) -> int:
+    """Return how many streams a batch is put together from."""
+    shards = options.shards or distributed.processes()
+    if shards % distributed.processes() or options.batch % shards:
+        raise UsageError(
+            f"a batch of {options.batch} in {shards} shards does not divide among {distributed.processes()} processes; "
+            "make the batch a multiple of the shards, and these of the processes"
+        )
+    return shards
+
+
+def _lesion_loss(options: Options, device: torch.device) -> LesionLoss | None:
+    """Return the lesion-wise term."""
+    if options.lesion_loss == "blob":
+        return blob_loss
+    if options.lesion_loss == "cc":
+        return cc_dice_loss
+    if options.lesion_loss == "none":
+        return None
+    if options.metric_network is None:
+        raise UsageError("--lesion-loss metric-network needs a trained one; name it with --metric-network")
+    network, steps = load_metric_network(options.metric_network)
+    if network.settings["head"] == "published" and network.settings["patch"] != options.patch:
+        raise UsageError(
+            f"{options.metric_network}: this metric network takes patches of {network.settings['patch']} voxels only, "
+            f"not {options.patch}; train one for them"
+        )
+    if not distributed.rank():
+        print(
+            f"metric network: {network.settings['head']} head, trained for {steps} steps, alpha {options.alpha:g}"
+        )
+    return MetricLoss(network.to(device))
