@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from lesionwise import __version__
 from lesionwise.devices import choose_device, choose_precision, describe, use_threads
-from lesionwise.errors import InputError
+from lesionwise.errors import InputError, PreprocessingError
 from lesionwise.files import Writer, check_outputs, write_whole
 from lesionwise.inference import WINDOWS_AT_ONCE, network_runner, predict_probabilities
 from lesionwise.lesions import Lesion, lesion_table, remove_small_lesions
 from lesionwise.network import PATCH_SIZE
 from lesionwise.network_grid import NetworkGrid, network_grid
 from lesionwise.preprocessing.brain_extraction import extract_brain, gate_brain_masks
+from lesionwise.preprocessing.field_of_view import seen_by_both
 from lesionwise.preprocessing.normalization import normalize
 from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES, Recipe, preprocess_pair
 from lesionwise.progress import Progress
@@ -133,6 +134,8 @@ def segment_case(case: Case, settings: Settings, progress: Progress) -> dict[str
 
     with progress.step("finding the brain"):
         brain = brain or replace(time1, data=find_brain(time1, time2, engine.threads))
+        brain_ml = float(brain.data.sum()) * time1.voxel_mm3 / 1000
+        brain = leave_out_unseen(time1, time2, brain, progress)
     first, second, inside = (to_orientation(volume, WORKING_ORDER) for volume in (time1, time2, brain))
     pair = prepare_pair(first, second, inside, settings.recipe, engine.threads, progress)
     probability = in_order_of(predict(pair, inside, engine, progress), inside, time1)
@@ -140,7 +143,6 @@ def segment_case(case: Case, settings: Settings, progress: Progress) -> dict[str
         mask = remove_small_lesions(probability > engine.threshold, time1.spacing_mm)
         lesions = lesion_table(mask, probability, time1.affine, time1.spacing_mm)
 
-    brain_ml = float(brain.data.sum()) * time1.voxel_mm3 / 1000
     report = describe_case(lesions, brain_ml, settings, engine, progress)
     with progress.step("writing"):
         write_whole(writers(case, mask, probability, report, time1))
@@ -171,6 +173,19 @@ def find_brain(time1: Volume, time2: Volume, threads: int) -> NDArray[np.bool_]:
     """Return the union of the brain masks of both time points. Raises `PreprocessingError` at the gate."""
     mask1, mask2 = (extract_brain(volume.data, volume.affine, threads) for volume in (time1, time2))
     return gate_brain_masks(mask1, mask2, time1.voxel_mm3)
+
+
+def leave_out_unseen(time1: Volume, time2: Volume, brain: Volume, progress: Progress) -> Volume:
+    """Return the brain that both scans reached, with a warning where it is not all of it."""
+    seen = seen_by_both(time1.data, time2.data, brain.data, time1.voxel_mm3)
+    unseen_ml = float(brain.data.sum() - seen.sum()) * time1.voxel_mm3 / 1000
+    if not seen.any():
+        raise PreprocessingError(
+            "inside the brain mask one of the scans is zero everywhere; check the scans and the mask"
+        )
+    if unseen_ml > 0:
+        progress.warn(f"{unseen_ml:.1f} ml of the brain are not in both scans and were not searched")
+    return replace(brain, data=seen)
 
 
 def note_oddities(time1: Volume, time2: Volume, progress: Progress) -> None:
