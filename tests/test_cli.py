@@ -11,6 +11,7 @@ import click
 import pytest
 
 from lesionwise import cli
+from lesionwise.commands.segment import lesion_lines
 from lesionwise.errors import DeviceError, InputError, PreprocessingError, UsageError, WeightsError
 
 HEAVY = ("torch", "SimpleITK", "scipy", "numpy", "nibabel", "numba", "rich")
@@ -139,3 +140,17 @@ def test_termination_runs_the_clean_up_and_gives_143(capsys, failing):
         cli_group.get_command = original
     assert code == 143
     assert "terminated" in err
+
+
+def test_the_table_of_lesions_is_printed_one_line_a_lesion() -> None:
+    lesion = {
+        "id": 1,
+        "volume_mm3": 123.45,
+        "longest_diameter_mm": 7.0,
+        "max_probability": 0.875,
+        "centre_mm": (-20.0, 3.25, 41.0),
+    }
+    lines = lesion_lines([lesion]).splitlines()
+    assert lines[0].split()[:4] == ["lesion", "volume_mm3", "diameter_mm", "probability"]
+    assert lines[1].split() == ["1", "123.5", "7.0", "0.88", "-20.0,", "3.2,", "41.0"]
+    assert lesion_lines([]) == "no new lesions"

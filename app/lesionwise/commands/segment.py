@@ -1,6 +1,8 @@
 """`lesionwise segment`: the lesions that are new at time 2."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -68,4 +70,20 @@ def command(
         precision=precision,
     )
     with show_progress(quiet) as progress:
-        segment_case(case, settings, progress)
+        report = segment_case(case, settings, progress)
+    if not quiet:
+        click.echo(lesion_lines(report["lesions"]))
+
+
+def lesion_lines(lesions: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table of lesions as lines of text, the largest lesion first."""
+    if not lesions:
+        return "no new lesions"
+    lines = ["lesion  volume_mm3  diameter_mm  probability  centre_mm (right, anterior, superior)"]
+    for lesion in lesions:
+        x, y, z = lesion["centre_mm"]
+        lines.append(
+            f"{lesion['id']:6d}  {lesion['volume_mm3']:10.1f}  {lesion['longest_diameter_mm']:11.1f}"
+            f"  {lesion['max_probability']:11.2f}  {x:.1f}, {y:.1f}, {z:.1f}"
+        )
+    return "\n".join(lines)
