@@ -75,6 +75,8 @@ def test_a_phantom_looks_like_a_scan(made):
         air = time[:4]
         assert 0 < air.mean() < 0.1 * drawn["white_matter_level"]
         assert air.std() > 0
+        assert drawn["slice_thickness_mm"] <= 1.2
+        assert drawn["missing_voxels"] == 0
     assert not (made.new_lesions & ~made.brain).any()
     assert sum(made.drawn["new_lesion_volumes_mm3"]) == made.new_lesions.sum() > 0
     assert min(made.drawn["new_lesion_volumes_mm3"]) > 3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_anatomy import SHAPE, small_anatomy
 
-from lesionwise.simulation.acquisition import Acquisition, acquire, in_slices
+from lesionwise.simulation.acquisition import Acquisition, acquire, coverage, in_slices
 
 NEUTRAL = Acquisition(
     gamma=1.0,
@@ -101,6 +101,18 @@ def test_a_small_lesion_keeps_its_mass_through_slices_of_any_thickness():
             for phase in np.arange(0, 1, 0.125)
         ]
         assert np.mean(seen) == pytest.approx(12, rel=0.03)
+
+
+def test_slices_below_the_field_of_view_are_empty_and_those_above_as_ever():
+    whole, cut = scanned(), scanned(missing_voxels=15)
+    assert not cut[:, :, :15].any()
+    np.testing.assert_array_equal(cut[:, :, 15:], whole[:, :, 15:])
+
+
+def test_the_lowest_thick_slice_fades_in():
+    scan = replace(NEUTRAL, missing_voxels=3, slice_thickness_mm=4.0)
+    np.testing.assert_allclose(coverage((1, 1, 9), scan)[0, 0], [0, 0, 0, 0.25, 0.5, 0.75, 1, 1, 1])
+    assert (coverage((1, 1, 9), NEUTRAL) == 1).all()
 
 
 def test_a_second_scan_of_a_protocol_keeps_its_resolution_and_stays_near_its_contrast():

@@ -1,5 +1,7 @@
 """Pairs: the truth is what is new, lies where it is drawn, and nothing else is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -76,6 +78,16 @@ def test_lesions_of_the_scan_itself_stay_old():
     assert made.new_lesions.any()
     assert (made.old_lesions >= head.old_lesions).all()
     assert not (made.new_lesions & head.old_lesions).any()
+
+
+def test_what_one_scan_did_not_look_at_is_neither_brain_nor_truth():
+    blind = 24
+    made = pair(6, new=12, scans=(NEUTRAL, replace(NEUTRAL, missing_voxels=blind)))
+    whole = pair(6, new=12, scans=SAME_SCAN)
+    assert whole.new_lesions[:, :, :blind].any()
+    assert not made.new_lesions[:, :, :blind].any()
+    assert not made.brain[:, :, :blind].any()
+    assert made.new_lesions[:, :, blind:].any()
 
 
 def test_the_anatomy_is_not_changed():

@@ -25,7 +25,7 @@ _SKULL_RADIUS_MM = 14.0
 _SHADING = (0.08, 0.20)
 # Intensity of white matter, in the scanner's arbitrary units.
 _WHITE_MATTER_LEVEL = (180.0, 520.0)
-# A 3D FLAIR as the challenge asks for: thin slices. In units of the white-matter peak.
+# A 3D FLAIR as the challenge has them: thin slices, little noise (in units of the white-matter peak), the whole head.
 _THICKEST_SLICE_MM = 1.2
 _MOST_NOISE = 0.03
 # On top of what training draws: a case made to be looked at shows more than one small lesion.
@@ -67,7 +67,7 @@ def make_phantom(seed: int, number: int, unchanged_share: float = 0.0) -> Phanto
     plan = LesionPlan.random(rng, unchanged_share)
     if plan.new:
         plan = replace(plan, new=plan.new + _MORE_NEW_LESIONS)
-    scans = _thin_sliced(random_scans(rng))
+    scans = _as_the_challenge_scans(random_scans(rng))
     while True:
         pair = simulate_pair(anatomy, rng, plan=plan, scans=scans)
         truth = remove_small_lesions(pair.new_lesions & anatomy.brain, SPACING_MM)
@@ -116,12 +116,13 @@ def coil_shading(shape: tuple[int, ...], rng: np.random.Generator, strength: flo
     return np.asarray(np.exp(np.float32(strength) * (log - log.mean()) / log.std()))
 
 
-def _thin_sliced(scans: tuple[Acquisition, Acquisition]) -> tuple[Acquisition, Acquisition]:
+def _as_the_challenge_scans(scans: tuple[Acquisition, Acquisition]) -> tuple[Acquisition, Acquisition]:
     first, second = (
         replace(
             scan,
             slice_thickness_mm=min(scan.slice_thickness_mm, _THICKEST_SLICE_MM),
             noise=min(scan.noise, _MOST_NOISE),
+            missing_voxels=0,
         )
         for scan in scans
     )
