@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 
@@ -59,8 +60,8 @@ def options(output, **changes):
 
 def train(chosen):
     """Train on balls and return the run."""
-    training.open_sources = lambda *_arguments: BallSources()
-    return training.train(chosen)
+    with mock.patch.object(training, "open_sources", return_value=BallSources()):
+        return training.train(chosen)
 
 
 def train_as_one_of_two(rank, port, chosen):

@@ -1,0 +1,110 @@
+"""Patients in the challenge's layout as training material."""
+
+import shutil
+
+import numpy as np
+import pytest
+from small_case import AFFINE, SHAPE, brain, new_lesions, write_case
+
+from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
+from lesionwise.errors import InputError
+from train import patients
+from train.metric_network.__main__ import whole_masks
+from train.patches import PatchSettings
+from train.sources import open_sources
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Return a folder of two patients and of one without truth."""
+    import nibabel as nib
+
+    folder = tmp_path_factory.mktemp("data")
+    for name in ("patient013", "patient016", "patient099"):
+        (folder / name).mkdir()
+        files = write_case(folder / name)
+        for file, new_name in zip(files, (TIME1, TIME2, "brain.nii.gz"), strict=True):
+            shutil.move(file, folder / name / new_name)
+        if name != "patient099":
+            truth = nib.Nifti1Image(new_lesions().astype(np.uint8), AFFINE)
+            nib.save(truth, folder / name / GROUND_TRUTH)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pair(data):
+    return patients.prepare(data / "patient013", brain_file="brain.nii.gz")
+
+
+def test_only_complete_patients_are_found(data):
+    assert [p.name for p in patients.find_patients(data)] == ["patient013", "patient016"]
+
+
+def test_a_folder_without_patients_is_refused(tmp_path):
+    with pytest.raises(InputError, match="ground_truth"):
+        patients.find_patients(tmp_path)
+
+
+def test_every_fifth_patient_is_held_out(tmp_path):
+    folders = [tmp_path / str(k) for k in range(12)]
+    training, held_out = patients.training_and_held_out(folders, fold=1)
+    assert [f.name for f in held_out] == ["1", "6", "11"]
+    assert sorted([*training, *held_out]) == sorted(folders)
+
+
+def test_a_patient_is_brought_to_1_mm_right_anterior_superior(pair):
+    volume_mm3 = new_lesions().sum() * 1.2
+    assert pair.new_lesions.sum() == pytest.approx(volume_mm3, rel=0.25)
+    assert pair.brain.sum() == pytest.approx(brain().sum() * 1.2, rel=0.05)
+    assert min(pair.time1.shape) >= 64
+    # The small case's first two axes run left and posterior: the first lesion lies at x = 16 of 44, hence to the right.
+    places = np.argwhere(pair.new_lesions)[:, 0]
+    middle = np.argwhere(pair.brain)[:, 0].mean()
+    assert (places > middle).any()
+    assert SHAPE[2] * 1.2 < pair.time1.shape[2]
+
+
+def test_intensities_are_normalised_as_at_inference(pair):
+    for image in (pair.time1, pair.time2):
+        assert np.median(image[pair.brain]) == pytest.approx(1, abs=0.05)
+    assert np.median((pair.time2 - pair.time1)[pair.new_lesions]) > 0.3
+
+
+def test_bright_spots_of_time_1_stand_in_for_old_lesions(pair):
+    assert pair.old_lesions.any()
+    assert not (pair.old_lesions & pair.new_lesions).any()
+
+
+def test_prepared_patients_are_kept_until_their_scans_change(data, tmp_path, monkeypatch, pair):
+    prepared = []
+    monkeypatch.setattr(patients, "prepare", lambda patient, _threads=1: prepared.append(patient) or pair)
+    first = patients.cached(data / "patient013", tmp_path)
+    assert patients.cached(data / "patient013", tmp_path) == first
+    assert len(prepared) == 1
+    kept = patients.load(first)
+    assert np.array_equal(kept.new_lesions, pair.new_lesions)
+    np.testing.assert_allclose(kept.time2, pair.time2, rtol=1e-3, atol=1e-3)
+    scan = data / "patient013" / TIME1
+    scan.write_bytes(scan.read_bytes())  # another time of change
+    assert patients.cached(data / "patient013", tmp_path) != first
+
+
+def test_patches_come_from_patients_and_the_held_out_ones_apart(data, tmp_path, monkeypatch, pair):
+    monkeypatch.setattr(patients, "prepare", lambda _patient, _threads=1: pair)
+    sources = open_sources(None, (), data, tmp_path, fold=0, synthetic_share=0.0)
+    assert [p.name.split("-")[0] for p in sources.patients] == ["patient016"]
+    assert [p.name.split("-")[0] for p in sources.held_out_patients] == ["patient013"]
+    images, truth = sources.held_out(PatchSettings(size=16, around_new=1.0), 8, seed=1)
+    assert images.shape == (8, 2, 16, 16, 16)
+    assert truth.any(dim=(1, 2, 3)).float().mean() > 0.5
+
+
+def test_data_without_a_cache_is_refused(data):
+    with pytest.raises(InputError, match="--cache"):
+        open_sources(None, (), data, None, 0, 0.0)
+
+
+def test_truths_serve_as_masks_for_the_metric_network(data):
+    masks = whole_masks((), data)
+    assert len(masks) == 2
+    assert masks[0].sum() == pytest.approx(new_lesions().sum() * 1.2, rel=0.25)

@@ -1,0 +1,89 @@
+"""Recipes: options from a file, overridden by the command line, refused where they are wrong."""
+
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from train import ablation
+from train.commandline import training_command
+from train.metric_network.__main__ import main as metric_network
+from train.metric_network.record_outputs import main as record_outputs
+from train.segmentation.__main__ import main as segmentation
+
+RECIPES = sorted((Path(__file__).parents[1] / "train" / "recipes").glob("*.toml"))
+COMMANDS = {
+    "warm-up": segmentation,
+    "segmentation": segmentation,
+    "metric-network": metric_network,
+    "record-outputs": record_outputs,
+    "ablation": ablation.run,
+}
+
+
+@training_command("small")
+@click.option("--alpha", default=0.2)
+@click.option("--turns/--no-turns", default=False)
+@click.option("--save-stages", type=int, required=True)
+def command(alpha, turns, save_stages):
+    click.echo(f"{alpha} {turns} {save_stages}")
+
+
+def invoke(tmp_path, recipe, *arguments, name="r.toml"):
+    (tmp_path / name).write_text(recipe)
+    return CliRunner().invoke(command, ["--recipe", str(tmp_path / name), *arguments])
+
+
+def test_options_come_from_the_recipe(tmp_path):
+    result = invoke(tmp_path, "[small]\nalpha = 0.7\nturns = true\nsave-stages = 3\n")
+    assert result.output == "0.7 True 3\n"
+
+
+def test_the_command_line_overrides_the_recipe(tmp_path):
+    result = invoke(
+        tmp_path, "[small]\nalpha = 0.7\nturns = true\nsave-stages = 3\n", "--no-turns", "--alpha", "0.1"
+    )
+    assert result.output == "0.1 False 3\n"
+
+
+def test_another_table_can_be_named(tmp_path):
+    (tmp_path / "r.toml").write_text("[small]\nsave-stages = 3\n[other]\nsave-stages = 4\n")
+    result = CliRunner().invoke(command, ["--recipe", f"{tmp_path / 'r.toml'}:other"])
+    assert result.output == "0.2 False 4\n"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "code", "word"),
+    [
+        ("[small]\nalhpa = 1\n", 2, "alhpa"),
+        ("[large]\nalpha = 1\n", 3, "no table 'small'"),
+        ("[small\n", 3, "cannot be read"),
+    ],
+)
+def test_wrong_recipes_are_refused_in_one_line(tmp_path, recipe, code, word):
+    result = invoke(tmp_path, recipe)
+    assert result.exit_code == code
+    assert word in result.output
+    assert "r.toml" in result.output
+    assert result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
+def test_every_key_of_the_recipes_is_an_option_with_a_fitting_value(recipe):
+    tables = tomllib.loads(recipe.read_text())
+    assert tables
+    for table, settings in tables.items():
+        options = {o.removeprefix("--"): p for p in COMMANDS[table].params for o in p.opts}
+        context = click.Context(COMMANDS[table])
+        for key, value in settings.items():
+            assert options[key].type_cast_value(context, value) == value
+
+
+def test_the_published_recipe_states_the_papers_values():
+    tables = tomllib.loads((RECIPES[0].parent / "published.toml").read_text())
+    stage2 = tables["segmentation"]
+    assert (stage2["patch"], stage2["width"], stage2["dropout"], stage2["rate"]) == (64, 24, 0.5, 1e-4)
+    assert (stage2["lesion-loss"], stage2["alpha"], stage2["cross-entropy"]) == ("metric-network", 0.2, 0)
+    assert (tables["metric-network"]["head"], tables["metric-network"]["rate"]) == ("published", 1e-4)

@@ -1,0 +1,166 @@
+"""What is written about trainings: the metric network's report, the gradient check, the ablation."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from train import ablation
+from train.gradient_check import ERRORS, Patch, follow, patches_with_errors, table
+from train.metric_network.corruptions import Shapes, random_boxes
+from train.metric_network.placed_lesions import Placed, lesions_of, paint
+from train.metric_network.report import accuracy, correlation, write_report
+from train.segmentation.losses import dice_loss
+
+
+def test_accuracy_by_hand():
+    f1, estimates = np.array([0.05, 0.55, 0.95, 0.97]), np.array([0.15, 0.55, 0.65, 0.97])
+    result = accuracy(estimates, f1)
+    assert result.mae == pytest.approx((0.1 + 0 + 0.3 + 0) / 4)
+    assert result.rmse == pytest.approx(np.sqrt((0.01 + 0.09) / 4))
+    assert result.pearson == pytest.approx(np.corrcoef(f1, estimates)[0, 1])
+    assert result.spearman == 1  # the order is kept
+    assert result.bin_count == (1, 0, 0, 0, 0, 1, 0, 0, 0, 2)
+    assert result.bin_mae[0] == pytest.approx(0.1)
+    assert result.bin_mae[9] == pytest.approx(0.15)
+    assert np.isnan(result.bin_mae[1])
+
+
+def test_a_constant_estimate_correlates_with_nothing():
+    assert correlation(np.full(3, 0.5), np.array([0.1, 0.5, 0.9])) == 0
+
+
+def test_report_has_a_table_and_a_picture(tmp_path):
+    f1 = np.linspace(0, 1, 40)
+    write_report({"hard masks": (f1, f1), "soft maps": (1 - f1, f1)}, tmp_path, "A network")
+    text = (tmp_path / "report.md").read_text()
+    assert "| Pearson | 1.0000 | -1.0000 |" in text
+    assert "| MAE, F1 0.9 to 1.0 | 0.0000 (4) |" in text
+    assert (tmp_path / "calibration.png").read_bytes().startswith(b"\x89PNG")
+
+
+def lesion(start, size=4):
+    return Placed(np.ones((size,) * 3, dtype=bool), start)
+
+
+@pytest.fixture
+def missed():
+    """A patch of which one of two lesions is missed, faintly seen."""
+    truth = paint([lesion((2, 2, 2)), lesion((12, 12, 12))], 24)
+    faint = paint([lesion((12, 12, 12))], 24)
+    probabilities = np.where(faint, 0.3, np.where(truth, 0.9, 0.05)).astype(np.float32)
+    return Patch(probabilities, truth, "missed")
+
+
+def test_dice_finds_the_missed_lesion(missed):
+    outcome = follow(dice_loss, missed)
+    assert outcome.f1_before == pytest.approx(2 / 3)
+    assert outcome.f1_after == 1
+    assert outcome.loss_after < outcome.loss_before
+    assert 0 < outcome.steps <= 50
+
+
+def test_a_loss_that_is_fooled_shows_in_the_table(missed):
+    def brighter_is_better(probabilities, _truth):
+        return 1 - probabilities.mean()
+
+    outcomes = [follow(brighter_is_better, missed), follow(dice_loss, missed)]
+    assert outcomes[0].f1_after < outcomes[0].f1_before
+    assert "| both | 2 | 0.667 | 0.500 | 50.0% | 50.0% | 50.0% |" in table({"both": outcomes})
+
+
+def test_a_loss_without_a_gradient_moves_nothing(missed):
+    outcome = follow(lambda p, _t: (p * 0).sum() + 1, missed)
+    assert outcome.f1_after == outcome.f1_before
+    assert outcome.steps == 0
+
+
+def test_patches_with_errors_hold_each_kind_in_turn():
+    boxes = random_boxes(np.random.default_rng(0), 30)
+    patches = patches_with_errors(6, 24, Shapes(boxes), seed=1)
+    assert [patch.error for patch in patches] == [*ERRORS, *ERRORS]
+    for patch in patches:
+        predicted = patch.probabilities > 0.5
+        assert not np.array_equal(predicted, patch.truth)
+        if patch.error == "missed":
+            assert not (predicted & ~patch.truth).any()
+        if patch.error == "merged":
+            assert predicted[patch.truth].all()
+            assert len(lesions_of(predicted)) < len(lesions_of(patch.truth)) + 1
+
+
+def logged_run(folder, arm, seed, f1):
+    """Write what a training of the ablation leaves behind."""
+    run = folder / f"{arm}-{seed}"
+    run.mkdir(parents=True)
+    scores = {
+        "synthetic-000": {"F1_score": f1, "SensL": f1, "PPVL": f1, "Dice": 0.5},
+        "synthetic-001": {"NbTestedLesions": 2.0, "VolTestedLesions": 30.0},
+        "synthetic-002": {"NbTestedLesions": 0.0, "VolTestedLesions": 0.0},
+        "pair-patient01": {"F1_score": 0.25, "Dice": 0.4},
+    }
+    told = (
+        "width",
+        "patch",
+        "batch",
+        "steps",
+        "minutes",
+        "dropout",
+        "cross_entropy",
+        "rate",
+        "schedule",
+        "iqda",
+    )
+    settings = {"arm": arm, "seed": seed, **dict.fromkeys(told, 8)}
+    (run / ablation.SCORES).write_text(json.dumps(scores))
+    (run / ablation.SETTINGS).write_text(json.dumps(settings))
+    (run / "log.jsonl").write_text('{"step": 10, "validation/f1": 0.3}\n{"step": 20, "validation/f1": 0.4}\n')
+    return run
+
+
+def test_ablation_means_and_spread_by_hand(tmp_path):
+    runs = [logged_run(tmp_path, "Dice", seed, f1) for seed, f1 in ((1, 0.4), (2, 0.6))]
+    columns = ablation.summary({"Dice": runs})["Dice"]
+    assert columns["lesion F1"] == pytest.approx((0.5, np.sqrt(0.02)))
+    assert columns["false lesions"] == pytest.approx((1.0, 0.0))
+    assert columns["false mm3"] == pytest.approx((15.0, 0.0))
+    assert columns["lesion F1, real pairs"] == pytest.approx((0.25, 0.0))
+
+
+def test_ablation_report_is_made_from_logged_runs(tmp_path):
+    for arm in ("Dice", "Dice + blob"):
+        for seed in (1, 2):
+            logged_run(tmp_path / "runs", arm, seed, 0.5)
+    command = [
+        "report",
+        str(tmp_path / "runs"),
+        "--report",
+        str(tmp_path / "A.md"),
+        "--plot",
+        str(tmp_path / "a.png"),
+    ]
+    result = CliRunner().invoke(ablation.main, command, catch_exceptions=False)
+    assert result.exit_code == 0
+    text = (tmp_path / "A.md").read_text()
+    assert "| Dice + blob | 2 | 0.500 ± 0.000 |" in text
+    assert "3 synthetic held-out cases, 2 of them without new lesions" in text
+    assert "Different between them: seed." in text
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_arms_of_the_ablation_are_options_of_the_training():
+    from train.segmentation.options import Options
+
+    for arm in ablation.ARMS.values():
+        assert set(arm) <= set(Options.__dataclass_fields__)
+
+
+def test_threads_are_given_back():
+    from train.loop import threads_kept
+
+    before = torch.get_num_threads()
+    with threads_kept():
+        torch.set_num_threads(before + 1)
+    assert torch.get_num_threads() == before

@@ -1,0 +1,262 @@
+"""Stage 2 as a whole, in trainings of seconds: what F may and may not do, resuming, several processes."""
+
+import math
+import socket
+
+import pytest
+import torch
+import torch.multiprocessing
+from small_training import PATCH, options, train, train_as_one_of_two
+
+from lesionwise.errors import InputError, UsageError
+from train.loop import CHECKPOINT, Averaged, learning_rate, read_log
+from train.metric_network.files import save_metric_network
+from train.metric_network.network import MetricNetwork
+from train.segmentation import training
+from train.segmentation.metric_loss import MetricLoss
+from train.segmentation.stages import is_stage, load_network, save_stage
+from train.segmentation.validation import Validation
+
+TIMES = ("seconds", "seconds_per_step", "waiting_share")
+
+
+@pytest.fixture(scope="session")
+def random_metric_network(tmp_path_factory):
+    """Return the folder of a metric network that was never trained."""
+    torch.manual_seed(5)
+    folder = tmp_path_factory.mktemp("metric_network")
+    network = MetricNetwork("compact", PATCH, width=5)
+    save_metric_network(folder, network, network.state_dict(), step=0)
+    return folder
+
+
+def log_of(folder):
+    """Return the lines of a run's log without the times."""
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in read_log(folder)]
+
+
+def state_of(folder):
+    return torch.load(folder / CHECKPOINT, weights_only=True)
+
+
+def equal(one, other):
+    """Tell whether two states are the same bit by bit."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[k], other[k]) for k in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def test_f_stays_as_it_is_and_steers_the_segmentation_network(tmp_path, random_metric_network, monkeypatch):
+    learned = []
+
+    class Watched(MetricLoss):
+        def __init__(self, network):
+            super().__init__(network)
+            learned.append(network)
+
+    monkeypatch.setattr(training, "MetricLoss", Watched)
+    chosen = {"steps": 2, "validation_patches": 0, "dropout": 0.0}
+    plain = train(options(tmp_path / "plain", **chosen)).network.state_dict()
+    with_f = options(
+        tmp_path / "with_f",
+        lesion_loss="metric-network",
+        metric_network=random_metric_network,
+        alpha=5.0,
+        **chosen,
+    )
+    steered = train(with_f).network.state_dict()
+    before = torch.load(random_metric_network / "metric_network.pt", weights_only=True)["parameters"]
+    assert equal(dict(learned[0].state_dict()), before)
+    assert not learned[0].training
+    assert any(not torch.equal(plain[name], steered[name]) for name in plain)
+    lines = [line for line in log_of(tmp_path / "with_f") if "lesion_gradient" in line]
+    assert all(line["lesion_gradient"] > 0 and line["lesion_weight"] == 5 for line in lines)
+
+
+def test_refreshing_changes_f_and_is_logged(tmp_path, random_metric_network):
+    chosen = options(
+        tmp_path,
+        lesion_loss="metric-network",
+        metric_network=random_metric_network,
+        refresh_metric=1,
+        refresh_patches=4,
+        refresh_steps=2,
+        steps=2,
+    )
+    train(chosen)
+    before = torch.load(random_metric_network / "metric_network.pt", weights_only=True)["parameters"]
+    after = state_of(tmp_path)["more"]["metric_network"]
+    assert not equal(dict(after), before)
+    last = log_of(tmp_path)[-1]
+    assert last["refresh/absolute_error"] > 0
+    assert {"validation/gap", "validation/estimate", "validation/f1"} <= last.keys()
+
+
+def test_a_wrong_f_and_an_alpha_of_0_are_visible(tmp_path, random_metric_network, capsys):
+    train(
+        options(
+            tmp_path,
+            lesion_loss="metric-network",
+            metric_network=random_metric_network,
+            alpha=0.0,
+            steps=1,
+            validation_patches=0,
+        )
+    )
+    printed = capsys.readouterr().out
+    assert "trained for 0 steps" in printed
+    assert "is it trained?" in printed
+    assert "alpha is 0" in printed
+    first = log_of(tmp_path)[0]
+    assert first["metric_network/mae"] > 0.15
+    assert abs(first["metric_network/pearson"]) < 0.8
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_that_goes_on_repeats_the_uninterrupted_one_bit_by_bit(
+    tmp_path, workers, random_metric_network
+):
+    chosen = {
+        "workers": workers,
+        "iqda": True,
+        "turns": True,
+        "lesion_loss": "metric-network",
+        "metric_network": random_metric_network,
+        "refresh_metric": 1,
+        "refresh_patches": 4,
+        "refresh_steps": 2,
+        "epoch_steps": 2,
+    }
+    train(options(tmp_path / "whole", steps=5, **chosen))
+    train(options(tmp_path / "parts", steps=3, **chosen))
+    train(options(tmp_path / "parts", steps=5, **chosen))
+    whole, parts = (state_of(tmp_path / name) for name in ("whole", "parts"))
+    assert equal({**whole, "seconds": 0}, {**parts, "seconds": 0})
+    assert log_of(tmp_path / "whole") == log_of(tmp_path / "parts")
+
+
+def test_what_was_logged_beyond_the_checkpoint_is_dropped(tmp_path):
+    train(options(tmp_path, steps=2, validation_patches=0))
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 7, "dice_loss": 0.5}\n')
+    train(options(tmp_path, steps=3, validation_patches=0))
+    assert [line["step"] for line in log_of(tmp_path)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("lesion_loss", ["metric-network", "blob"])
+def test_two_processes_follow_the_curve_of_one_with_the_summed_batch(
+    tmp_path, lesion_loss, random_metric_network
+):
+    chosen = {
+        "batch": 4,
+        "shards": 2,
+        "dropout": 0.0,
+        "cross_entropy": 0.5,
+        "lesion_loss": lesion_loss,
+        "metric_network": random_metric_network,
+        "balance_gradients": True,
+        "steps": 4,
+    }
+    train(options(tmp_path / "one", **chosen))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(train_as_one_of_two, (port, options(tmp_path / "two", **chosen)), nprocs=2)
+    one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")
+    assert len(one) == len(two) > 4
+    for line1, line2 in zip(one, two, strict=True):
+        assert line1 == pytest.approx(line2, rel=2e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"lesion_loss": "metric-network"}, "--metric-network"),
+        ({"batch": 3, "shards": 2}, "does not divide"),
+    ],
+)
+def test_options_that_do_not_fit_together_are_refused(tmp_path, changes, word):
+    with pytest.raises(UsageError, match=word):
+        train(options(tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_stages_are_kept_after_epochs_1_2_4_8():
+    assert [epoch for epoch in range(20) if is_stage(epoch)] == [1, 2, 4, 8, 16]
+
+
+def test_a_stage_gives_the_network_again(tmp_path):
+    run = train(options(tmp_path, steps=2, save_stages=True, validation_patches=0))
+    images = torch.rand(1, 2, 16, 16, 16)
+    again = load_network(tmp_path / "stages" / "epoch-00001.pt")
+    assert torch.equal(again(images), run.network.eval()(images))
+    averaged = load_network(tmp_path).state_dict()
+    assert equal(dict(averaged), dict(run.averaged.parameters))
+    file = save_stage(tmp_path, run.network, 3)
+    file.write_bytes(b"")
+    with pytest.raises(InputError, match="epoch-00003"):
+        load_network(file)
+
+
+class Answer(torch.nn.Module):
+    """A segmentation network that marks what is above 1 at time 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(100.0))
+
+    def forward(self, images):
+        evidence = self.scale * (images[:, 1] - 1)
+        return torch.stack([-evidence, evidence], dim=1)
+
+
+class Constant(torch.nn.Module):
+    """A metric network that always says 0.9."""
+
+    def __init__(self):
+        super().__init__()
+        self.value = torch.nn.Parameter(torch.tensor(0.9))
+
+    def forward(self, prediction, truth):
+        return self.value.expand(len(prediction))
+
+
+def test_validation_by_hand():
+    truths = torch.zeros(2, 16, 16, 16)
+    truths[0, 2:5, 2:5, 2:5] = truths[0, 9:12, 9:12, 9:12] = 1
+    images = torch.zeros(2, 2, 16, 16, 16)
+    images[0, 1, 2:5, 2:5, 2:5] = (
+        2  # one of two lesions is found; the second patch holds none and nothing is predicted
+    )
+    measured = Validation(images, truths).measure(Answer(), Constant())
+    f1 = (2 / 3 + 1) / 2
+    expected = {
+        "f1": f1,
+        "dice": 2 * 27 / (27 + 54),
+        "lesion_voxels": 0.5,
+        "estimate": 0.9,
+        "gap": 0.9 - f1,
+        "gap_size": (0.9 - 2 / 3 + 0.1) / 2,
+        "estimate_correlation": 0.0,
+    }
+    assert measured == pytest.approx(
+        {f"validation/{name}": value for name, value in expected.items()}, abs=1e-6
+    )
+
+
+def test_learning_rate_by_hand():
+    assert learning_rate(1e-3, "constant", 0.7, 5) == 1e-3
+    assert learning_rate(1e-3, "cosine", 0.0, 49) == pytest.approx(0.5e-3)
+    assert learning_rate(1e-3, "cosine", 0.5, 1000) == pytest.approx(1e-3 * (0.02 + 0.98 / 2))
+    assert learning_rate(1e-3, "cosine", 1.0, 1000) == pytest.approx(2e-5)
+
+
+def test_the_average_follows_quickly_at_first():
+    network, averaged = torch.nn.Linear(1, 1, bias=False), Averaged(0.999)
+    for step, value in enumerate([0.0, 1.0]):
+        torch.nn.init.constant_(network.weight, value)
+        averaged.update(network, step)
+    assert float(averaged.parameters["weight"]) == pytest.approx(1 - 2 / 11)
+    assert math.isclose(averaged.decay, 0.999)
