@@ -1,7 +1,7 @@
 """Draw a synthetic case as README shows it: time 1, time 2 and the truth, in the slice with the most new lesion.
 
-    lesionwise phantom /tmp/cases --seed 1
-    python docs/images/example_case.py /tmp/cases/patient001 docs/images/example_case.png
+    lesionwise phantom /tmp/cases --cases 2 --seed 1
+    python docs/images/example_case.py /tmp/cases/patient002 docs/images/example_case.png
 
 For phantoms only: no picture of a patient belongs in the repository.
 """
@@ -24,14 +24,16 @@ def main(case: Path, picture: Path) -> None:
     truth = read_mask(case / GROUND_TRUTH).data
     level = int(truth.sum(axis=(0, 1)).argmax())
 
-    figure, axes = plt.subplots(1, 3, figsize=(9, 3.9), facecolor="black")
+    view = (slice(8, -8), slice(8, -8), level)  # some of the air around the head cut away
+
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3.85), facecolor="black")
     for axis, image, title in zip(
         axes, (time1, time2, time2), ("time 1", "time 2", "time 2, new lesions"), strict=True
     ):
-        axis.imshow(image[:, :, level].T, cmap="gray", origin="lower", vmax=np.quantile(image, 0.998))
+        axis.imshow(image[view].T, cmap="gray", origin="lower", vmax=np.quantile(image, 0.998))
         axis.set_title(title, color="white", fontsize=10)
         axis.axis("off")
-    axes[2].contour(truth[:, :, level].T.astype(float), [0.5], colors="red", linewidths=1)
+    axes[2].contour(truth[view].T.astype(float), [0.5], colors="red", linewidths=1)
     figure.subplots_adjust(0, 0, 1, 0.92, wspace=0.01)
     figure.savefig(picture, dpi=80, facecolor="black")
 
