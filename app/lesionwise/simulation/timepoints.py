@@ -46,7 +46,7 @@ class LesionPlan:
             stable=int(rng.geometric(0.08)) - 1,
             new=int(np.clip(rng.geometric(0.16), 1, 25)) if changed else 0,
             vanished=int(rng.geometric(0.4)) - 1 if changed else 0,
-            distractors=int(rng.poisson(6)),
+            distractors=int(rng.poisson(9)),
         )
 
 
@@ -127,7 +127,8 @@ class _Places:
 
     def __init__(self, anatomy: Anatomy, rng: np.random.Generator) -> None:
         self.flair = anatomy.flair
-        tissue = ndimage.binary_erosion(anatomy.brain, iterations=2) & (anatomy.flair > 0.75)
+        # Brain masks end in the fluid around the cortex; white matter begins some millimetres inside.
+        tissue = ndimage.binary_erosion(anatomy.brain, iterations=4) & (anatomy.flair > 0.75)
         weight = anatomy.lesion_prior * tissue
         floor = weight.max() * rng.uniform(0.02, 0.15) * anatomy.white
         weight = np.where(tissue, weight + floor, 0).ravel()
@@ -172,9 +173,9 @@ class _Places:
         for _ in range(count if len(self.other) else 0):
             centre = np.unravel_index(int(self.other[rng.integers(len(self.other))]), self.flair.shape)
             fraction = blob(rng, random_volume_mm3(rng, 25.0), float(rng.uniform(0.6, 2.0)))
-            brightness = float(self.flair[centre] + rng.uniform(0.1, 0.7))
+            brightness = float(min(self.flair[centre] + rng.uniform(0.1, 1.3), 2.3))
             spot = place(
-                fraction * rng.uniform(0.4, 1), [int(c) for c in centre], self.flair.shape, brightness
+                fraction * rng.uniform(0.5, 1), [int(c) for c in centre], self.flair.shape, brightness
             )
             if spot is not None:
                 spots.append(spot)
