@@ -60,6 +60,38 @@ check: setup  ## lint, formatting and types
 bench: setup  ## time the steps of the pipeline
 	$(BIN)/python -m benchmarks
 
+# ---- training: RECIPE=NAME takes train/recipes/NAME.toml, DATA=... patients in the challenge's layout -----------------
+
+RECIPE := shipped
+RUN = runs/$(RECIPE)
+USE_RECIPE = --recipe train/recipes/$(RECIPE).toml
+# Real material for the simulation: BACKGROUNDS=folder that train.backgrounds made, SHAPES="library.npz folder-of-masks".
+MATERIAL = $(if $(DATA),--data $(DATA)) $(foreach shapes,$(SHAPES),--shapes $(shapes))
+SOURCES = $(MATERIAL) $(if $(DATA),--cache $(RUN)/patients) $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
+
+.PHONY: metric-network
+metric-network: setup  ## train the network that learns the lesion-wise metric (RECIPE=..., DATA=...)
+	$(BIN)/python -m train.segmentation $(USE_RECIPE):warm-up --output $(RUN)/warm-up $(SOURCES)
+	test -f $(RUN)/outputs.npz || $(BIN)/python -m train.metric_network.record_outputs $(USE_RECIPE) \
+	    --run $(RUN)/warm-up --output $(RUN)/outputs.npz $(SOURCES)
+	$(BIN)/python -m train.metric_network $(USE_RECIPE) --network-outputs $(RUN)/outputs.npz \
+	    --output $(RUN)/metric_network $(MATERIAL)
+
+.PHONY: segmentation-network
+segmentation-network: setup  ## train the segmentation network with it (RECIPE=..., DATA=...)
+	$(BIN)/python -m train.segmentation $(USE_RECIPE) --metric-network $(RUN)/metric_network \
+	    --output $(RUN)/segmentation $(SOURCES)
+
+.PHONY: train
+train:  ## train both networks, one after the other (RECIPE=..., DATA=...)
+	$(MAKE) --no-print-directory metric-network
+	$(MAKE) --no-print-directory segmentation-network
+
+.PHONY: train-smoke
+train-smoke:  ## run both trainings to the end, tiny ones, in under two minutes
+	rm -rf runs/smoke
+	$(MAKE) --no-print-directory train RECIPE=smoke
+
 # ---- the container (docs/container.md) --------------------------------------------------------------------------------
 
 DOCKER := docker

@@ -53,8 +53,8 @@ class Sources:
         )
 
     def patches(self, settings: PatchSettings, count: int, seed: int) -> Batch:
-        """Return `count` patches as one batch, from at least four pairs."""
-        per_pair = max(1, count // 4)
+        """Return `count` patches as one batch, from four pairs or, below 32 patches, fewer."""
+        per_pair = max(8, count // 4)
         alone = replace(settings, batch=1, pairs_in_block=1, patches_per_pair=per_pair)
         with threads_kept():
             batches = [batch for _, batch in zip(range(count), self.stream(alone, seed), strict=False)]

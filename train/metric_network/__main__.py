@@ -59,6 +59,7 @@ from train.sources import EXISTING, FOLDER
 )
 @click.option("--workers", default=1, show_default=True, help="Loader processes.")
 @click.option("--threads", default=2, show_default=True, help="Threads of the network.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--seed", default=1, show_default=True)
 def main(**options: Any) -> None:
     """Train the metric network on mask pairs and report its errors on held-out ones."""
@@ -72,7 +73,8 @@ def train(output: Path, seed: int, **options: Any) -> None:
     network = MetricNetwork(options["head"], options["patch"], options["width"], options["dropout"])
     if options["initial"] is not None:
         network.load_state_dict(load_metric_network(options["initial"])[0].state_dict())
-    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
+    device = torch.device(options["device"])
+    network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
     settings = PairSettings(
         options["patch"],
         options["batch"],
@@ -95,7 +97,7 @@ def train(output: Path, seed: int, **options: Any) -> None:
     def averaged_network() -> MetricNetwork:
         copy = MetricNetwork(**network.settings)  # type: ignore[arg-type]
         copy.load_state_dict(run.averaged.parameters or network.state_dict())
-        return copy
+        return copy.to(device)
 
     def on_epoch(_epoch: int) -> dict[str, float]:
         current = averaged_network()

@@ -29,7 +29,7 @@ def load_metric_network(path: Path) -> tuple[MetricNetwork, int]:
     """
     file = path / FILE if path.is_dir() else path
     try:
-        state = torch.load(file, weights_only=True)
+        state = torch.load(file, weights_only=True, map_location="cpu")
         network = MetricNetwork(**state["settings"])
         network.load_state_dict(state["parameters"])
         return network, int(state["step"])

@@ -74,7 +74,8 @@ def estimated(network: MetricNetwork, batches: Iterator[PairBatch]) -> tuple[Val
     """Return the network's estimates, in eval mode, and the true F1 of all pairs."""
     was_training = network.training
     network.eval()
-    parts = [(network(prediction, truth), f1) for prediction, truth, f1 in batches]
+    device = next(network.parameters()).device
+    parts = [(network(p.to(device), t.to(device)).cpu(), f1) for p, t, f1 in batches]
     network.train(was_training)
     return tuple(torch.cat(column).numpy() for column in zip(*parts, strict=True))  # type: ignore[return-value]
 

@@ -37,7 +37,7 @@ def load_network(path: Path) -> UNet:
     """
     file = path / CHECKPOINT if path.is_dir() else path
     try:
-        state = torch.load(file, weights_only=True)
+        state = torch.load(file, weights_only=True, map_location="cpu")
         parameters = state.get("averaged") or state["network"]
         network = UNet(width=len(parameters["encoder1.0.weight"]), dropout=0.0)
         network.load_state_dict(parameters)

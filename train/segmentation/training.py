@@ -51,7 +51,9 @@ def train(options: Options) -> Run:
     network = UNet(width=options.width, dropout=options.dropout)
     network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
     if options.initial is not None:
-        network.load_state_dict(torch.load(options.initial, weights_only=True)["averaged"])
+        network.load_state_dict(
+            torch.load(options.initial, weights_only=True, map_location="cpu")["averaged"]
+        )
     optimizer = torch.optim.Adam(network.parameters(), lr=options.rate, betas=(0.9, 0.999))
     learned = lesion_loss if isinstance(lesion_loss, MetricLoss) else None
     more = {"metric_network": learned.metric_network} if learned and options.refresh_metric else {}
