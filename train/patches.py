@@ -31,7 +31,8 @@ class PatchSettings:
         batch: patches in a batch.
         around_new, around_old: shares of patches centred near a new lesion and near an old one; the rest lies anywhere
             in the brain.
-        pairs_in_block: synthetic pairs that are alive at once, so that a batch mixes them.
+        pairs_in_block: synthetic pairs that are alive at once, so that a batch mixes them. With few, whole stretches of
+            batches hold no new lesion, and the network swings between finding all and finding none.
         patches_per_pair: patches drawn from each before it is dropped.
         template_share: share of the pairs made from the template when there are real backgrounds too.
     """
@@ -40,7 +41,7 @@ class PatchSettings:
     batch: int = 2
     around_new: float = 0.5
     around_old: float = 0.2
-    pairs_in_block: int = 3
+    pairs_in_block: int = 8
     patches_per_pair: int = 24
     template_share: float = 0.4
 

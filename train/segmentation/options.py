@@ -32,7 +32,7 @@ class Options:
     shards: int = 0
     around_new: float = 0.5
     around_old: float = 0.2
-    pairs_in_block: int = 3
+    pairs_in_block: int = 8
     patches_per_pair: int = 0
     iqda: bool = False
     turns: bool = False
