@@ -1,14 +1,21 @@
 #!/bin/sh
-# Removes from a virtual environment what only programmers need: tests, headers, symbols for debuggers, helper commands.
-# usage: slim.sh VENV
+# Removes from a virtual environment what the program never uses. usage: slim.sh VENV
 set -eu
 packages=$1/lib/python3.11/site-packages
+cd "$packages"
 
+# What only programmers need: tests, headers, symbols for debuggers, helper commands. Libraries in *.libs were edited when
+# they were packed, and strip would break them.
 find "$1/bin" -mindepth 1 ! -name 'python*' -delete
-find "$packages" -type d \( -name tests -o -name include \) -prune -exec rm -rf {} +
-rm -rf "$packages/torch/test" "$packages/torch/share"
-find "$packages/torch/bin" -type f ! -name torch_shm_manager -delete
-find "$packages" -type f \( -name '*.a' -o -name '*.lib' -o -name '*.pyi' -o -name '*.h' \) -delete
-for library in torch/lib/libtorch_cpu.so torch/lib/libtorch_python.so llvmlite/binding/libllvmlite.so; do
-    strip --strip-unneeded "$packages/$library"
-done
+find . -type d \( -name tests -o -name include \) -prune -exec rm -rf {} +
+rm -rf torch/test torch/share
+find torch/bin -type f ! -name torch_shm_manager -delete
+find . -type f \( -name '*.a' -o -name '*.lib' -o -name '*.pyi' -o -name '*.h' \) -delete
+find . -name '*.so*' -type f ! -path './*.libs/*' ! -path './nvidia/*' ! -name 'libtorch_cuda*' -exec strip --strip-unneeded {} +
+
+# What serves torch.compile alone: the program runs its networks as they are.
+rm -rf torch/_inductor sympy sympy-* isympy.py mpmath mpmath-* networkx networkx-* triton triton-*
+
+# Of nilearn the program reads the ICBM152 template, and imports nothing.
+find nilearn -type f ! -name 'mni_icbm152_*' ! -path nilearn/__init__.py -delete
+find nilearn -type d -empty -delete

@@ -23,6 +23,7 @@ SEGMENT = "segment -t1 time1.nii.gz -t2 time2.nii.gz -o mask.nii.gz --brain-mask
 REAL = (
     "-t1 flair_time01_on_middle_space.nii.gz -t2 flair_time02_on_middle_space.nii.gz -o segmentation.nii.gz"
 )
+LEFT_OUT = {"sympy", "mpmath", "networkx"}  # docker/slim.sh says why
 CPU_IMAGE_LIMIT_BYTES = 1_300_000_000
 
 
@@ -151,7 +152,7 @@ def test_it_holds_the_locked_versions(image):
     locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", locks, flags=re.MULTILINE))
     found = {name.lower().replace("_", "-"): version.split("+")[0] for name, version in installed.items()}
     assert found.pop("lesionwise") == image.name.split(":")[1].removesuffix("-cpu")
-    assert found == locked
+    assert found == {name: version for name, version in locked.items() if name not in LEFT_OUT}
 
 
 def test_it_is_small_and_labelled(image):
