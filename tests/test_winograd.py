@@ -60,3 +60,14 @@ def test_an_accelerated_network_gives_the_same_probabilities() -> None:
         fast = accelerate(network)(image).softmax(1)
     assert sum(isinstance(m, WinogradConv3d) for m in network.modules()) == 11
     assert (plain - fast).abs().max() < 1e-4
+
+
+def test_changed_weights_are_used_at_once() -> None:
+    torch.manual_seed(3)
+    convolution = WinogradConv3d(48, 48, kernel_size=3, padding=1)
+    image = torch.randn(1, 48, 16, 16, 16)
+    with torch.no_grad():
+        before = convolution(image)
+        convolution.weight.mul_(2)
+        convolution.bias.mul_(2)
+        assert relative_error(convolution(image), 2 * before) < 1e-3

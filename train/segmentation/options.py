@@ -59,6 +59,7 @@ class Options:
     workers: int = 1
     threads: int = 2
     device: str = "cpu"
+    precision: str = "auto"
     seed: int = 1
 
 
@@ -114,6 +115,11 @@ _OPTIONS = (
     _option("--workers", "Loader processes, for each process."),
     _option("--threads", "Threads of the network."),
     _option("--device", "Where the network runs.", type=click.Choice(["cpu", "cuda"])),
+    _option(
+        "--precision",
+        "Of the convolutions; auto: bf16 where the hardware is fast at it.",
+        type=click.Choice(["auto", "fp32", "bf16"]),
+    ),
     _option("--seed", "Of everything that is drawn."),
 )
 

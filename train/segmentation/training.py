@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+from lesionwise.devices import choose_precision
 from lesionwise.errors import UsageError
 from lesionwise.network import UNet
+from lesionwise.winograd import accelerate
 from train import distributed
 from train.augmentation import Augmentation
 from train.loop import Averaged, Run, learning_rate, threads_kept
@@ -49,6 +51,9 @@ def train(options: Options) -> Run:
     options.output.mkdir(parents=True, exist_ok=True)
 
     network = UNet(width=options.width, dropout=options.dropout)
+    precision = choose_precision(options.precision, device)
+    if device.type == "cpu" and precision == torch.float32:
+        accelerate(network)
     network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
     if options.initial is not None:
         network.load_state_dict(
@@ -78,7 +83,9 @@ def train(options: Options) -> Run:
 
     def step_loss(batch: Batch) -> tuple[Tensor, dict[str, float]]:
         images, truth = (part.to(device) for part in batch)
-        return objective(model(images.to(memory_format=torch.channels_last_3d)), truth)
+        with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
+            logits = model(images.to(memory_format=torch.channels_last_3d))
+        return objective(logits.float(), truth)
 
     run.train(
         make_loader(stream.shards(own, run.step), options.workers),

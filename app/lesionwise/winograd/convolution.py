@@ -34,10 +34,10 @@ _scratch: dict[str, Tensor] = {}
 class WinogradConv3d(nn.Conv3d):
     """A 3x3x3 convolution with padding 1 and the parameters of `nn.Conv3d`, for float32 on a CPU.
 
-    Outside training the transformed filters are kept, so the weights must not change after the first call.
+    Without gradients the transformed filters are kept until the weights change.
     """
 
-    _prepared: Tensor | None = None
+    _prepared: tuple[int, Tensor] | None = None
 
     def forward(self, image: Tensor) -> Tensor:
         """Return (n, out_channels, x, y, z) from (n, in_channels, x, y, z)."""
@@ -51,9 +51,10 @@ class WinogradConv3d(nn.Conv3d):
         if torch.is_grad_enabled():
             result: Tensor = _Convolution.apply(image, self.weight)  # type: ignore[no-untyped-call]
         elif _forward_pays(self.weight):
-            if self._prepared is None:
-                self._prepared = _filter_points(self.weight)
-            result = _convolve(_channels_last(image), self._prepared).permute(0, 4, 1, 2, 3)
+            version = self.weight._version  # counts changes in place: by an optimiser, by loading
+            if self._prepared is None or self._prepared[0] != version:
+                self._prepared = version, _filter_points(self.weight)
+            result = _convolve(_channels_last(image), self._prepared[1]).permute(0, 4, 1, 2, 3)
         else:
             return super().forward(image)
         return result if self.bias is None else result + self.bias.view(1, -1, 1, 1, 1)
