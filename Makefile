@@ -30,15 +30,6 @@ clean:  ## remove the virtual environment, caches and everything that targets ma
 
 # ---- the program ------------------------------------------------------------------------------------------------------
 
-define lesion_table
-import json, sys
-print("lesion  volume mm3  centre mm (right, anterior, superior)  longest diameter mm  mean probability")
-for lesion in json.load(open(sys.argv[1]))["lesions"]:
-    centre = "".join(f"{value:9.1f}" for value in lesion["centre_mm"])
-    print("{id:6d} {volume_mm3:11.1f}  {0:^36s} {longest_diameter_mm:20.1f} {mean_probability:17.2f}".format(centre, **lesion))
-endef
-export lesion_table
-
 .PHONY: demo
 demo: setup  ## make a synthetic whole-head case in demo/ and find its new lesions (DEMO_THREADS=N, 0 means all)
 	@rm -rf demo && mkdir -p demo
@@ -50,7 +41,6 @@ demo: setup  ## make a synthetic whole-head case in demo/ and find its new lesio
 	        -t1 $$case/flair_time01_on_middle_space.nii.gz -t2 $$case/flair_time02_on_middle_space.nii.gz \
 	        -o $$out/segmentation.nii.gz --probabilities $$out/probabilities.nii.gz --json $$out/report.json \
 	        --threads $(or $(DEMO_THREADS),0); \
-	    echo; $(BIN)/python -c "$$lesion_table" $$out/report.json; \
 	    echo; echo "images and truth:  $$case"; echo "mask, map, report: $$out/"; \
 	done
 
