@@ -71,3 +71,12 @@ def test_changed_weights_are_used_at_once() -> None:
         convolution.weight.mul_(2)
         convolution.bias.mul_(2)
         assert relative_error(convolution(image), 2 * before) < 1e-3
+
+
+def test_training_after_inference_in_one_process() -> None:
+    convolution = WinogradConv3d(48, 64, kernel_size=3, padding=1)
+    image = torch.randn(2, 48, 32, 32, 32)  # larger than any before: new scratch memory
+    with torch.inference_mode():
+        convolution(image)
+    convolution(image).sum().backward()
+    assert convolution.weight.grad is not None

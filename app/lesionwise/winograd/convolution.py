@@ -146,7 +146,8 @@ def _scratch_like(name: str, tiles: int, channels: int) -> Tensor:
     """Return (216, tiles, channels) of memory that is kept between calls: fresh pages cost as much as the arithmetic."""
     count = POINTS**3 * tiles * channels
     if name not in _scratch or _scratch[name].numel() < count:
-        _scratch[name] = torch.empty(count)
+        with torch.inference_mode(False):  # else training could not write into what inference has made
+            _scratch[name] = torch.empty(count)
     return _scratch[name][:count].view(POINTS**3, tiles, channels)
 
 
