@@ -157,6 +157,7 @@ def test_two_processes_follow_the_curve_of_one_with_the_summed_batch(
         "lesion_loss": lesion_loss,
         "metric_network": random_metric_network,
         "balance_gradients": True,
+        "rate": 1e-4,  # slow enough that the weight, a quotient of two gradient norms, stays well-conditioned
         "steps": 4,
     }
     train(options(tmp_path / "one", **chosen))
@@ -167,9 +168,6 @@ def test_two_processes_follow_the_curve_of_one_with_the_summed_batch(
     one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")
     assert len(one) == len(two) > 4
     for line1, line2 in zip(one, two, strict=True):
-        # A quotient of two gradient norms, one of them tiny: rounding shows in it first.
-        weight1, weight2 = (line.pop("lesion_weight", None) for line in (line1, line2))
-        assert weight1 == pytest.approx(weight2, rel=2e-3)
         assert line1 == pytest.approx(line2, rel=2e-4, abs=1e-6)
 
 
