@@ -190,9 +190,8 @@ def test_stages_are_kept_after_epochs_1_2_4_8():
 
 def test_a_stage_gives_the_network_again(tmp_path):
     run = train(options(tmp_path, steps=2, save_stages=True, validation_patches=0))
-    images = torch.rand(1, 2, 16, 16, 16)
     again = load_network(tmp_path / "stages" / "epoch-00001.pt")
-    assert torch.equal(again(images), run.network.eval()(images))
+    assert equal(dict(again.state_dict()), dict(run.network.state_dict()))
     averaged = load_network(tmp_path).state_dict()
     assert equal(dict(averaged), dict(run.averaged.parameters))
     file = save_stage(tmp_path, run.network, 3)
