@@ -18,7 +18,7 @@ for descriptor in "$folder"/boutiques-*.json; do "$tools/bin/bosh" validate "$de
 sed "s#@ARCHIVE@#$name.tar.gz#" docker/lesionwise.def > "$folder/lesionwise.def"
 
 echo "model card"
-"$tools/bin/python" docker/model_card.py weights/manifest.json > "$folder/model-card.md"
+cp weights/README.md "$folder/model-card.md"
 
 # The tool looks at the image's own environment: it runs inside, from a folder lent to the container.
 echo "software bill of materials"

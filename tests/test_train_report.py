@@ -101,19 +101,7 @@ def logged_run(folder, arm, seed, f1):
         "synthetic-002": {"NbTestedLesions": 0.0, "VolTestedLesions": 0.0},
         "pair-patient01": {"F1_score": 0.25, "Dice": 0.4},
     }
-    told = (
-        "width",
-        "patch",
-        "batch",
-        "steps",
-        "minutes",
-        "dropout",
-        "cross_entropy",
-        "rate",
-        "schedule",
-        "iqda",
-    )
-    settings = {"arm": arm, "seed": seed, **dict.fromkeys(told, 8)}
+    settings = {"arm": arm, "seed": seed, **dict.fromkeys(ablation.TOLD, 8)}
     (run / ablation.SCORES).write_text(json.dumps(scores))
     (run / ablation.SETTINGS).write_text(json.dumps(settings))
     (run / "log.jsonl").write_text('{"step": 10, "validation/f1": 0.3}\n{"step": 20, "validation/f1": 0.4}\n')

@@ -24,6 +24,20 @@ from train.segmentation.stages import load_network
 from train.segmentation.training import train
 from train.sources import EXISTING
 
+TOLD = (
+    "width",
+    "patch",
+    "batch",
+    "steps",
+    "minutes",
+    "dropout",
+    "cross_entropy",
+    "rate",
+    "schedule",
+    "iqda",
+)
+"""Settings of the runs that the page states."""
+
 ARMS: dict[str, dict[str, Any]] = {
     "Dice": {"lesion_loss": "none"},
     "Dice + 0.2 metric network": {"lesion_loss": "metric-network", "alpha": 0.2},
@@ -134,18 +148,6 @@ def summary(by_arm: dict[str, list[Path]]) -> dict[str, dict[str, tuple[float, f
 def _text(by_arm: dict[str, list[Path]], plot_name: str) -> str:
     first = next(iter(by_arm.values()))[0]
     settings, scores = (json.loads((first / file).read_text()) for file in (SETTINGS, SCORES))
-    told = (
-        "width",
-        "patch",
-        "batch",
-        "steps",
-        "minutes",
-        "dropout",
-        "cross_entropy",
-        "rate",
-        "schedule",
-        "iqda",
-    )
     unlike = [f.name for f in fields(Options) if len(_values(by_arm, f.name)) > 1]
     without = sum("NbTestedLesions" in s for s in scores.values())
     synthetic = sum(name.startswith("synthetic") for name in scores)
@@ -154,7 +156,7 @@ def _text(by_arm: dict[str, list[Path]], plot_name: str) -> str:
         "",
         "Written by `python -m train.ablation report` from the logged runs.",
         "",
-        f"Settings of all runs: {', '.join(f'{name} {settings[name]}' for name in told)}. "
+        f"Settings of all runs: {', '.join(f'{name} {settings[name]}' for name in TOLD)}. "
         f"Different between them: {', '.join(unlike)}.",
         "",
         f"{synthetic} synthetic held-out cases, {without} of them without new lesions (false lesions are theirs; the other "

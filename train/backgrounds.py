@@ -13,78 +13,61 @@ from pathlib import Path
 import click
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
 from scipy import ndimage
 
+from lesionwise.network_grid import network_grid
+from lesionwise.pipeline import WORKING_ORDER
 from lesionwise.preprocessing.bias_field import correct_bias_field
 from lesionwise.preprocessing.brain_extraction import PLAUSIBLE_BRAIN_ML, extract_brain
 from lesionwise.preprocessing.denoising import denoise
 from lesionwise.preprocessing.normalization import normalize
 from lesionwise.simulation.anatomy import Anatomy, template_maps
+from lesionwise.volume import Volume, check_same_grid, read_mask, read_volume, to_orientation
+from train.array_files import store, stored
 
 # How far around the brain the head is kept: residue that an imperfect mask lets through.
 _HEAD_MM = 6.0
-_MARGIN_VOXELS = 12
+_MARGIN_MM = 12.0
 
 
 def prepare(folder: Path) -> Anatomy:
-    """Return the scan of a folder as an Anatomy: masked, N4, NLMeans, normalised, 1 mm RAS, cropped to the brain."""
-    scan = sitk.ReadImage(str(folder / "flair.nii.gz"), sitk.sitkFloat32)
-    mask_file = folder / "brain_mask_flair.nii.gz"
-    head = np.clip(sitk.GetArrayFromImage(scan).T, 0, None)
-    mask = sitk.ReadImage(str(mask_file)) if mask_file.is_file() else None
-    brain = _find_brain(head, scan) if mask is None else sitk.GetArrayFromImage(mask).T > 0
-    near = ndimage.distance_transform_edt(~brain, sampling=scan.GetSpacing()) <= _HEAD_MM
+    """Return the scan of a folder as an Anatomy: masked, N4, NLMeans, normalised, on the network's 1 mm grid."""
+    scan = to_orientation(read_volume(folder / "flair.nii.gz"), WORKING_ORDER)
+    head = np.clip(scan.data, 0, None)
+    brain = _beside(folder / "brain_mask_flair.nii.gz", scan)
+    if brain is None:
+        brain = _find_brain(head, scan)
+    lesions = _beside(folder / "lesions.nii.gz", scan)
+    near = ndimage.distance_transform_edt(~brain, sampling=scan.spacing_mm) <= _HEAD_MM
     image = normalize(denoise(correct_bias_field(head * near)), brain)
-    lesion_file = folder / "lesions.nii.gz"
-    lesions = (
-        sitk.GetArrayFromImage(sitk.ReadImage(str(lesion_file))).T > 0
-        if lesion_file.is_file()
-        else np.zeros_like(brain)
-    )
-    flair, brain, lesions = (_on_1mm_grid(part.astype(np.float32), scan) for part in (image, brain, lesions))
-    brain = brain > 0.5
-    grey, white, prior = _template_maps_on(np.where(brain, flair, 0))
-    anatomy = Anatomy(flair, brain, grey, white, prior * brain, lesions > 0.5)
-    box = tuple(
-        slice(max(0, s.start - _MARGIN_VOXELS), s.stop + _MARGIN_VOXELS)
-        for s in ndimage.find_objects(brain.astype(np.uint8))[0]
-    )
-    return Anatomy(*(np.ascontiguousarray(part[box]) for part in vars(anatomy).values()))
+    grid = network_grid(brain, scan.affine, margin_mm=_MARGIN_MM)
+    flair, inside = grid.to_network(image), grid.to_network(brain.astype(np.float32)) > 0.5
+    old = np.zeros_like(inside) if lesions is None else grid.to_network(lesions.astype(np.float32)) > 0.5
+    grey, white, prior = _template_maps_on(np.where(inside, flair, 0))
+    return Anatomy(flair, inside, grey, white, prior * inside, old)
 
 
 def load(file: Path) -> Anatomy:
     """Return an Anatomy that `prepare` made and the command stored."""
-    with np.load(file) as arrays:
-        return Anatomy(
-            **{
-                name: arrays[name].astype(np.float32 if arrays[name].dtype == np.float16 else bool)
-                for name in arrays
-            }
-        )
+    return Anatomy(**stored(file))
 
 
-def _find_brain(head: np.ndarray, scan: sitk.Image) -> np.ndarray:
+def _beside(file: Path, scan: Volume) -> NDArray[np.bool_] | None:
+    """Return a mask on the scan's grid, or None where there is no such file."""
+    if not file.is_file():
+        return None
+    mask = to_orientation(read_mask(file), WORKING_ORDER)
+    check_same_grid(scan, mask)
+    return np.asarray(mask.data)
+
+
+def _find_brain(head: NDArray[np.float32], scan: Volume) -> NDArray[np.bool_]:
     """Return the brain mask of a scan that comes without one: all that is bright where no more than a brain is left."""
     bright = ndimage.binary_opening(head > 0.05 * np.percentile(head, 99), iterations=2)
-    if bright.sum() * np.prod(scan.GetSpacing()) / 1000 <= PLAUSIBLE_BRAIN_ML[1]:
+    if bright.sum() * scan.voxel_mm3 / 1000 <= PLAUSIBLE_BRAIN_ML[1]:
         return np.asarray(ndimage.binary_fill_holes(bright))
-    affine = np.eye(4)
-    affine[:3, :3] = np.diag([-1, -1, 1]) @ np.reshape(scan.GetDirection(), (3, 3)) * scan.GetSpacing()
-    return extract_brain(head, affine)
-
-
-def _on_1mm_grid(image: np.ndarray, like: sitk.Image) -> np.ndarray:
-    """Return an (x, y, z) image of the scan's grid on a 1 mm grid in RAS orientation, linearly."""
-    volume = sitk.GetImageFromArray(np.ascontiguousarray(image.T))
-    volume.CopyInformation(like)
-    volume = sitk.DICOMOrient(volume, "RAS")
-    size = [int(np.ceil(n * s)) for n, s in zip(volume.GetSize(), volume.GetSpacing(), strict=True)]
-    grid = sitk.Image(size, sitk.sitkFloat32)
-    grid.SetDirection(volume.GetDirection())
-    grid.SetOrigin(volume.GetOrigin())
-    return np.asarray(
-        sitk.GetArrayFromImage(sitk.Resample(volume, grid, sitk.Transform(), sitk.sitkLinear)).T
-    )
+    return extract_brain(head, scan.affine)
 
 
 def _template_maps_on(flair: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -134,8 +117,7 @@ def main(folders: tuple[Path, ...], output: Path) -> None:
         if target.is_file():
             continue
         anatomy = prepare(folder)
-        stored = {n: a if a.dtype == bool else a.astype(np.float16) for n, a in vars(anatomy).items()}
-        np.savez_compressed(target, **stored)
+        store(target, anatomy)
         click.echo(f"{target.name}: {anatomy.flair.shape} voxels, brain {anatomy.brain.sum() / 1e6:.2f} l")
 
 

@@ -1,9 +1,8 @@
 """Patients in the challenge's layout as training material: preprocessed as for inference, kept in a cache."""
 
 import hashlib
-import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,12 @@ from scipy import ndimage
 
 from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.errors import InputError
-from lesionwise.network_grid import network_grid
-from lesionwise.pipeline import find_brain
-from lesionwise.preprocessing.normalization import normalize
-from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES, preprocess_pair
+from lesionwise.pipeline import WORKING_ORDER, find_brain, leave_out_unseen, prepare_pair
+from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES
+from lesionwise.progress import Progress
 from lesionwise.simulation.timepoints import SyntheticPair
-from lesionwise.volume import check_same_grid, read_mask, read_volume
+from lesionwise.volume import check_same_grid, read_mask, read_volume, to_orientation
+from train.array_files import store, stored
 from train.patches import SyntheticPatches
 
 FOLDS = 5
@@ -54,7 +53,7 @@ def prepare(
 ) -> SyntheticPair:
     """Return a patient as the network sees a case: brain, N4, NLMeans, normalised, on the network's 1 mm grid.
 
-    The very steps of `lesionwise.pipeline`. The truth is brought to the grid linearly and cut at a half. `old_lesions` are
+    By the functions of `lesionwise.pipeline`. The truth is brought to the grid linearly and cut at a half. `old_lesions` are
     bright spots of time 1 (see BRIGHT): places where to draw patches, not a reference. `brain_file` names a brain mask of
     the patient's folder that is used instead of looking for the brain.
 
@@ -65,15 +64,15 @@ def prepare(
     truth = read_mask(patient / truth_file)
     check_same_grid(time1, time2)
     check_same_grid(time1, truth)
-    mask = read_mask(patient / brain_file).data if brain_file else find_brain(time1, time2, threads)
-    images = preprocess_pair(time1.data, time2.data, mask, RECIPES[DEFAULT_RECIPE], threads)
-    grid = network_grid(mask, time1.affine)
-    first, second = (grid.to_network(normalize(image, mask)) for image in images)
-    new = grid.to_network(truth.data.astype(np.float32)) > 0.5
-    brain = grid.to_network(mask.astype(np.float32)) > 0.5
-    inside = ndimage.binary_erosion(brain, iterations=INSIDE_VOXELS)
-    bright = ndimage.binary_opening((first > BRIGHT) & inside)
-    return SyntheticPair(first, second, brain, new & brain, bright)
+    brain = read_mask(patient / brain_file).data if brain_file else find_brain(time1, time2, threads)
+    progress = Progress()
+    seen = leave_out_unseen(time1, time2, replace(time1, data=brain), progress)
+    first, second, inside, new = (to_orientation(v, WORKING_ORDER) for v in (time1, time2, seen, truth))
+    pair = prepare_pair(first, second, inside, RECIPES[DEFAULT_RECIPE], threads, progress)
+    new_lesions = (pair.grid.to_network(new.data.astype(np.float32)) > 0.5) & pair.brain
+    deep = ndimage.binary_erosion(pair.brain, iterations=INSIDE_VOXELS)
+    bright = ndimage.binary_opening((pair.time1 > BRIGHT) & deep)
+    return SyntheticPair(pair.time1, pair.time2, pair.brain, new_lesions, bright)
 
 
 def cached(patient: Path, cache: Path, threads: int = 1) -> Path:
@@ -84,22 +83,13 @@ def cached(patient: Path, cache: Path, threads: int = 1) -> Path:
     file = cache / f"{patient.name}-{key}.npz"
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        pair = vars(prepare(patient, threads))
-        part = file.with_name(f"{file.stem}.{os.getpid()}.part.npz")  # several processes may prepare at once
-        np.savez_compressed(
-            part, **{n: a if a.dtype == bool else a.astype(np.float16) for n, a in pair.items()}
-        )
-        part.replace(file)
+        store(file, prepare(patient, threads))
     return file
 
 
 def load(file: Path) -> SyntheticPair:
     """Return what `cached` keeps."""
-    with np.load(file) as arrays:
-        pair = {
-            n: arrays[n].astype(np.float32) if arrays[n].dtype == np.float16 else arrays[n] for n in arrays
-        }
-        return SyntheticPair(**pair)
+    return SyntheticPair(**stored(file))
 
 
 class PatientPatches(SyntheticPatches):

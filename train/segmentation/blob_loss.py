@@ -4,10 +4,9 @@ Kofler et al., "blob loss: instance imbalance aware loss functions for semantic 
 """
 
 import torch
-from scipy import ndimage
 from torch import Tensor
 
-from train.segmentation.losses import check_shapes, mean_over_patches
+from train.segmentation.losses import mean_over_patches, patches_with_lesions
 
 # Per lesion, hence smaller than that of the pooled Dice: the smallest lesions have 4 voxels.
 SMOOTHING_VOXELS = 1.0
@@ -23,12 +22,8 @@ def blob_loss(probabilities: Tensor, truth: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes differ.
     """
-    check_shapes(probabilities, truth)
     values = []
-    for probability, true in zip(probabilities, truth, strict=True):
-        labels, count = ndimage.label(true.detach().cpu().numpy() > 0.5)
-        if not count:
-            continue
+    for probability, _, labels, count in patches_with_lesions(probabilities, truth):
         label = torch.from_numpy(labels).long().to(probability.device).reshape(-1)
         # Sums for each label at once, 0 being the background.
         predicted = probability.new_zeros(count + 1).index_add(0, label, probability.reshape(-1))

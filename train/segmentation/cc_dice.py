@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from train.segmentation.losses import check_shapes, mean_over_patches
+from train.segmentation.losses import mean_over_patches, patches_with_lesions
 
 SMOOTHING_VOXELS = 1.0
 
@@ -23,12 +23,8 @@ def cc_dice_loss(probabilities: Tensor, truth: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes differ.
     """
-    check_shapes(probabilities, truth)
     values = []
-    for probability, true in zip(probabilities, truth, strict=True):
-        labels, count = ndimage.label(true.detach().cpu().numpy() > 0.5)
-        if not count:
-            continue
+    for probability, true, labels, count in patches_with_lesions(probabilities, truth):
         cell = torch.from_numpy(cells(labels)).to(probability.device).reshape(-1) - 1
         flat, flat_true = probability.reshape(-1), true.reshape(-1).to(probability)
         overlap, predicted, size = (

@@ -3,7 +3,12 @@
 The batch is that of all processes together: see `train.distributed`.
 """
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,6 +35,21 @@ def dice_loss(probabilities: Tensor, truth: Tensor) -> Tensor:
 def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
     """Return the mean cross-entropy of logits (batch, 2, x, y, z), background first, over all voxels of the batch."""
     return summed(functional.cross_entropy(logits, truth.long())) / processes()
+
+
+def patches_with_lesions(
+    probabilities: Tensor, truth: Tensor
+) -> Iterator[tuple[Tensor, Tensor, NDArray[np.int32], int]]:
+    """Yield (probability, truth, numbered face-connected true lesions, their count) of each patch that has any.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    check_shapes(probabilities, truth)
+    for probability, true in zip(probabilities, truth, strict=True):
+        labels, count = ndimage.label(true.detach().cpu().numpy() > 0.5)
+        if count:
+            yield probability, true, labels, count
 
 
 def mean_over_patches(values: list[Tensor], like: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import click
 
 from lesionwise.overlap import Mode
 from train.metric_network.targets import DEFINITIONS
+from train.patches import PatchSettings
 from train.sources import EXISTING, FOLDER, source_options
 
 LesionLossName = Literal["none", "metric-network", "blob", "cc"]
@@ -27,12 +28,12 @@ class Options:
     fold: int = 0
     synthetic_share: float = 0.0
     initial: Path | None = None
-    patch: int = 64
-    batch: int = 2
+    patch: int = PatchSettings.size
+    batch: int = PatchSettings.batch
     shards: int = 0
-    around_new: float = 0.5
-    around_old: float = 0.2
-    pairs_in_block: int = 8
+    around_new: float = PatchSettings.around_new
+    around_old: float = PatchSettings.around_old
+    pairs_in_block: int = PatchSettings.pairs_in_block
     patches_per_pair: int = 0
     iqda: bool = False
     turns: bool = False

@@ -102,7 +102,7 @@ def train(options: Options) -> Run:
 def patch_settings(options: Options, shards: int = 1) -> PatchSettings:
     """Return what the patches of one shard are made of."""
     # A pair takes seconds to make, so that small patches are drawn in greater number.
-    per_pair = options.patches_per_pair or max(24, 48 * 32**3 // options.patch**3)
+    per_pair = options.patches_per_pair or max(PatchSettings.patches_per_pair, 48 * 32**3 // options.patch**3)
     return PatchSettings(
         size=options.patch,
         batch=options.batch // shards,

@@ -91,9 +91,13 @@ def random_anatomy(rng: np.random.Generator, deformation_mm: float = 3.5) -> Ana
     matrix = np.diag(rng.uniform(0.88, 1.12, 3)) @ _rotation(rng.normal(0, 0.06, 3))
     field = displacement_field(shape, rng, amplitude_mm=deformation_mm, smoothness_mm=28.0)
     names = ("t1", "grey", "white", "brain", "outside_mm", "lesion_prior")
+    # A warp fills what lies beyond the grid with 0, which must mean far away and not brain.
+    farthest_mm = maps["outside_mm"].max()
+    maps = maps | {"outside_mm": farthest_mm - maps["outside_mm"]}
     warped = dict(
         zip(names, warp(np.stack([maps[n] for n in names]), matrix, np.zeros(3), field), strict=True)
     )
+    warped["outside_mm"] = farthest_mm - warped["outside_mm"]
     if rng.random() < 0.5:
         warped = {name: image[::-1].copy() for name, image in warped.items()}
     brain = warped["brain"] > 0.5

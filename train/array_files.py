@@ -1,0 +1,21 @@
+"""Records of arrays kept in files: prepared scans and patients."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def store(file: Path, record: Any) -> None:
+    """Write the arrays of a dataclass, bool or float, to a `.npz`: whole or not at all. Floats are kept in float16."""
+    part = file.with_name(f"{file.stem}.{os.getpid()}.part.npz")  # several processes may prepare at once
+    arrays = {n: a if a.dtype == bool else a.astype(np.float16) for n, a in vars(record).items()}
+    np.savez_compressed(part, **arrays)
+    part.replace(file)
+
+
+def stored(file: Path) -> dict[str, np.ndarray]:
+    """Return what `store` wrote, by name: bool or float32."""
+    with np.load(file) as arrays:
+        return {n: arrays[n] if arrays[n].dtype == bool else arrays[n].astype(np.float32) for n in arrays}
