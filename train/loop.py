@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -137,7 +138,7 @@ class Run:
         epoch_steps: int = 0,
         on_epoch: Callable[[int], dict[str, float]] | None = None,
     ) -> None:
-        """Run until the budget is used up.
+        """Run until the budget is used up, or SIGTERM asks for an end; either way the state is saved.
 
         `rate` maps progress in [0, 1] to the learning rate. `on_epoch` is called every `epoch_steps` steps with the number
         of the epoch that has ended, and with 0 before the first step; what it returns is logged.
@@ -152,7 +153,8 @@ class Run:
         random = torch.get_rng_state()
         iterator = iter(batches)
         torch.set_rng_state(random)
-        while self.progress() < 1:
+        asked_to_stop, handler_before = _termination()
+        while self.progress() < 1 and not asked_to_stop:
             asked = time.monotonic()
             batch = next(iterator)
             waited += time.monotonic() - asked
@@ -186,8 +188,15 @@ class Run:
             if not sums and time.monotonic() - last_save > save_seconds:
                 self.save()
                 last_save = time.monotonic()
+        signal.signal(signal.SIGTERM, handler_before)
         self.save()
         log.close()
+
+
+def _termination() -> tuple[list[int], Any]:
+    """Return a list that is no longer empty once the process was asked to end (SIGTERM), and what SIGTERM did before."""
+    asked: list[int] = []
+    return asked, signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
 
 
 class Log:

@@ -81,7 +81,11 @@ _OPTIONS = (
         help="Folder of the run: checkpoint and log. Resumed if it is there.",
     ),
     source_options,
-    _option("--initial", "A checkpoint.pt to take the averaged weights from.", type=EXISTING),
+    _option(
+        "--initial",
+        "A checkpoint.pt to take the averaged weights from; a narrower network is grown.",
+        type=EXISTING,
+    ),
     _option("--patch", "Edge of a patch in voxels."),
     _option("--batch", "Patches per step, over all processes."),
     _option("--shards", "Streams that a batch is put together from; 0: one a process."),

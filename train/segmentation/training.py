@@ -9,6 +9,7 @@ from lesionwise.network import UNet
 from lesionwise.winograd import accelerate
 from train import distributed
 from train.augmentation import Augmentation
+from train.growth import grown
 from train.loop import Averaged, Run, learning_rate, threads_kept
 from train.metric_network.files import load_metric_network
 from train.metric_network.mask_pairs import MaskPairs, PairSettings
@@ -24,6 +25,9 @@ from train.segmentation.refresh import Refresh
 from train.segmentation.stages import is_stage, save_stage
 from train.segmentation.validation import Validation
 from train.sources import Sources, TrainingStream, open_sources
+
+GROWTH_NOISE = 0.05
+"""Of the kernels of a network grown from a narrower one, relative to their spread: enough to tell the copies apart."""
 
 WORST_ERROR = 0.15
 """A metric network with a larger mean error on balanced pairs teaches little: 0.25 is what a constant 0.5 gets."""
@@ -56,9 +60,8 @@ def train(options: Options) -> Run:
         accelerate(network)
     network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
     if options.initial is not None:
-        network.load_state_dict(
-            torch.load(options.initial, weights_only=True, map_location="cpu")["averaged"]
-        )
+        narrow = torch.load(options.initial, weights_only=True, map_location="cpu")["averaged"]
+        network.load_state_dict(grown(narrow, network, GROWTH_NOISE, options.seed))
     optimizer = torch.optim.Adam(network.parameters(), lr=options.rate, betas=(0.9, 0.999))
     learned = lesion_loss if isinstance(lesion_loss, MetricLoss) else None
     more = {"metric_network": learned.metric_network} if learned and options.refresh_metric else {}
