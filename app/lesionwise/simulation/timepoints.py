@@ -197,10 +197,13 @@ def _outlined(rise: np.ndarray, scan: Acquisition) -> np.ndarray:
     if not rise.any():
         return np.zeros(rise.shape, dtype=bool)
     seen = in_slices(rise.astype(np.float32), scan)
-    labels, count = ndimage.label(seen > VISIBLE_RISE / 2)
-    highest = np.asarray(ndimage.maximum(seen, labels, np.arange(1, count + 1)))
-    outline = np.concatenate([[np.inf], np.where(highest >= VISIBLE_RISE, highest / 2, np.inf)])
-    return np.asarray(seen >= outline[labels])
+    labels, _ = ndimage.label(seen > VISIBLE_RISE / 2)
+    outlined = np.zeros(rise.shape, dtype=bool)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        rise_of_one = np.where(labels[box] == number, seen[box], 0)
+        if rise_of_one.max() >= VISIBLE_RISE:
+            outlined[box] |= rise_of_one >= rise_of_one.max() / 2
+    return outlined
 
 
 def _edge_voxel(lesion: SyntheticLesion, rng: np.random.Generator) -> tuple[int, ...]:
