@@ -67,6 +67,11 @@ def choose_precision(asked: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
+def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """Return the context in which convolutions compute in `precision`; parameters and normalisations stay float32."""
+    return torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32)
+
+
 def describe(device: torch.device, precision: torch.dtype, threads: int) -> str:
     """Return a line that says on what the network runs."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {threads} thread(s)"

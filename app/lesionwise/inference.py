@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lesionwise.devices import autocast
 from lesionwise.network import PATCH_SIZE
 from lesionwise.windows import gaussian_weights, window_positions, windows_with
 from lesionwise.winograd import accelerate
@@ -38,7 +39,7 @@ def network_runner(network: nn.Module, device: torch.device, precision: torch.dt
     @torch.inference_mode()
     def run(windows: Tensor) -> Tensor:
         windows = windows.to(device, memory_format=torch.channels_last_3d)
-        with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
+        with autocast(device, precision):
             logits = network(windows)
         return torch.softmax(logits.float(), dim=1)[:, 1].cpu()
 

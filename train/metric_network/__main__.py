@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from lesionwise.challenge_layout import GROUND_TRUTH
+from lesionwise.devices import choose_precision
 from lesionwise.errors import InputError
 from train.commandline import training_command
 from train.lesion_shapes import read_shapes
@@ -74,6 +75,7 @@ def train(output: Path, seed: int, **options: Any) -> None:
     if options["initial"] is not None:
         network.load_state_dict(load_metric_network(options["initial"])[0].state_dict())
     device = torch.device(options["device"])
+    precision = choose_precision("auto", device)
     network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
     settings = PairSettings(
         options["patch"],
@@ -112,7 +114,7 @@ def train(output: Path, seed: int, **options: Any) -> None:
     stream = MaskPairs(settings, seed, **sources, batches_done=run.step)
     run.train(
         make_pair_loader(stream, options["workers"]),
-        lambda batch: metric_loss(network, batch),
+        lambda batch: metric_loss(network, batch, precision),
         lambda progress: learning_rate(options["rate"], options["schedule"], progress, run.step),
         epoch_steps=options["epoch_steps"],
         on_epoch=on_epoch,

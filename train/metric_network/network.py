@@ -71,7 +71,9 @@ class MetricNetwork(nn.Module):
 
     def forward(self, prediction: Tensor, truth: Tensor) -> Tensor:
         """Return the estimates (N)."""
-        channels = torch.stack([prediction, truth, prediction * truth], dim=1)
+        channels = torch.stack([prediction, truth, prediction * truth], dim=-1).movedim(
+            -1, 1
+        )  # channels last
         estimate: Tensor = self.head(self.trunk(channels))
         return estimate
 
@@ -87,7 +89,9 @@ class LesionCounts(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return F1; 1 where nothing is counted, as for a patch without any lesion."""
-        found, missed, right, wrong = functional.softplus(self.maps(features)).sum((2, 3, 4)).unbind(1)
+        found, missed, right, wrong = (
+            functional.softplus(self.maps(features).float()).sum((2, 3, 4)).unbind(1)
+        )
         sensitivity = (found + SMOOTHING_LESIONS) / (found + missed + SMOOTHING_LESIONS)
         precision = (right + SMOOTHING_LESIONS) / (right + wrong + SMOOTHING_LESIONS)
         return 2 * sensitivity * precision / (sensitivity + precision)

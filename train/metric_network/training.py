@@ -6,16 +6,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lesionwise.devices import autocast, choose_precision
 from train.loop import LARGEST_GRADIENT
 from train.metric_network.mask_pairs import PairBatch
 from train.metric_network.network import MetricNetwork
 
 
-def metric_loss(network: MetricNetwork, batch: PairBatch) -> tuple[Tensor, dict[str, float]]:
+def metric_loss(
+    network: MetricNetwork, batch: PairBatch, precision: torch.dtype = torch.float32
+) -> tuple[Tensor, dict[str, float]]:
     """Return the mean squared error of the estimates (paper, section 2.2) and what is logged."""
     device = next(network.parameters()).device
     prediction, truth, f1 = (part.to(device) for part in batch)
-    estimates = network(prediction, truth)
+    with autocast(device, precision):
+        estimates = network(prediction, truth).float()
     loss = functional.mse_loss(estimates, f1)
     error = float((estimates.detach() - f1).abs().mean())
     return loss, {"squared_error": float(loss.detach()), "absolute_error": error}
@@ -28,9 +32,10 @@ def fine_tune(network: MetricNetwork, batches: Iterable[PairBatch], steps: int, 
     """
     network.train().requires_grad_(True)
     optimizer = torch.optim.Adam(network.parameters(), lr=rate)
+    precision = choose_precision("auto", next(network.parameters()).device)
     errors = []
     for _, batch in zip(range(steps), batches, strict=False):
-        loss, parts = metric_loss(network, batch)
+        loss, parts = metric_loss(network, batch, precision)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lesionwise.devices import choose_precision
+from lesionwise.devices import autocast, choose_precision
 from lesionwise.errors import UsageError
 from lesionwise.network import UNet
 from lesionwise.winograd import accelerate
@@ -86,7 +86,7 @@ def train(options: Options) -> Run:
 
     def step_loss(batch: Batch) -> tuple[Tensor, dict[str, float]]:
         images, truth = (part.to(device) for part in batch)
-        with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
+        with autocast(device, precision):
             logits = model(images.to(memory_format=torch.channels_last_3d))
         return objective(logits.float(), truth)
 
