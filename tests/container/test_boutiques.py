@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, voxels, writable_copy
+from engine import ROOT, voxels, writable_copy
 
 pytestmark = [pytest.mark.container, pytest.mark.xdist_group("coarse pair")]
 

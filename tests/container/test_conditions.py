@@ -4,7 +4,7 @@ A made-up case and a small network keep each start to seconds, and conditions th
 """
 
 import pytest
-from conftest import SEGMENT, writable_copy
+from engine import SEGMENT, writable_copy
 
 pytestmark = [pytest.mark.container, pytest.mark.xdist_group("small case")]
 

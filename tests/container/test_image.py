@@ -10,11 +10,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import ROOT
+from engine import ROOT, packages_of_the_image
 
 pytestmark = pytest.mark.container
 
-LEFT_OUT = {"sympy", "mpmath", "networkx"}  # docker/slim.sh says why
 CPU_IMAGE_LIMIT_BYTES = 1_300_000_000
 CONTEXT = (".dockerignore", "Dockerfile", "LICENSE", "README.md", "pyproject.toml",
            "app", "docker", "requirements", "weights", "wheels")  # fmt: skip
@@ -66,11 +65,9 @@ def test_it_holds_the_locked_versions(image):
     script = "from importlib.metadata import distributions as d; [print(i.name, i.version) for i in d()]"
     printed = image.run(["--entrypoint=/opt/venv/bin/python"], ["-Ic", script]).stdout
     installed = dict(line.split() for line in printed.splitlines())
-    locks = "".join((ROOT / "requirements" / f"{name}.lock").read_text() for name in ("cpu", "data"))
-    locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", locks, flags=re.MULTILINE))
     found = {name.lower().replace("_", "-"): version.split("+")[0] for name, version in installed.items()}
     assert found.pop("lesionwise") == image.version
-    assert found == {name: version for name, version in locked.items() if name not in LEFT_OUT}
+    assert found == packages_of_the_image()
 
 
 def indexes():

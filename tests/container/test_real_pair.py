@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import PAIR, outside, voxels
+from engine import PAIR, outside, voxels
 
 pytestmark = [pytest.mark.container, pytest.mark.shared, pytest.mark.slow]
 
