@@ -135,7 +135,7 @@ submission: $(TOOLS)/.ready  ## pack the image and its papers for the evaluation
 image-test: VARIANT := cpu
 image-test: setup $(TOOLS)/.ready  ## test the CPU image under the platform's conditions
 	LESIONWISE_DOCKER="$(DOCKER)" LESIONWISE_IMAGE=$(IMAGE) LESIONWISE_BUILD_ARGS="$(BUILD_ARGS)" \
-	    $(BIN)/python -m pytest -m container --durations=15 -n 2 --dist loadgroup --no-loadscope-reorder tests/container
+	    $(BIN)/python -m pytest -m container --durations=15 -n 2 --dist loadfile --no-loadscope-reorder tests/container
 
 $(TOOLS)/.ready: requirements/tools.lock | setup
 	rm -rf $(TOOLS)

@@ -4,10 +4,11 @@ set -eu
 packages=$1/lib/python3.11/site-packages
 cd "$packages"
 
-# What only programmers need: tests, headers, symbols for debuggers, helper commands. Libraries in *.libs were edited when
-# they were packed, and strip would break them.
+# What only programmers need: tests, headers, symbols for debuggers, helper commands; licences stay. Libraries in *.libs
+# were edited when they were packed, and strip would break them.
 find "$1/bin" -mindepth 1 ! -name 'python*' -delete
-find . -type d \( -name tests -o -name include \) -prune -exec rm -rf {} +
+find . \( -path '*/tests/*' -o -path '*/include/*' \) ! -type d ! -iname '*licen[cs]e*' -delete
+find . \( -path '*/tests*' -o -path '*/include*' \) -type d -empty -delete
 rm -rf torch/test torch/share
 find torch/bin -type f ! -name torch_shm_manager -delete
 find torch/testing/_internal -type f ! -name '__init__.py' ! -name common_dtype.py ! -name logging_tensor.py -delete

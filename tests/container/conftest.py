@@ -35,6 +35,7 @@ def small_case(tmp_path_factory):
     outside(folder, SEGMENT)
     (folder / "mask.nii.gz").rename(folder / "expected.nii.gz")
     assert voxels(folder / "expected.nii.gz").any()
+    folder.chmod(0o755)
     return folder
 
 
@@ -49,6 +50,6 @@ def coarse_pair(shared, tmp_path_factory):
         scan = nib.load(shared / "data" / "ljubljana" / "pairs" / "patient01" / name)
         nib.save(scan.slicer[::2, ::2, :], folder / name)
     write_weights(folder / "weights")
-    outside(folder, f"segment -t1 {PAIR[0]} -t2 {PAIR[1]} -o expected.nii.gz --weights weights")
+    outside(folder, f"segment -t1 {PAIR[0]} -t2 {PAIR[1]} -o expected.nii.gz --weights weights --overlap 0")
     assert voxels(folder / "expected.nii.gz").any()
     return folder

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from engine import ROOT, voxels, writable_copy
 
-pytestmark = [pytest.mark.container, pytest.mark.xdist_group("coarse pair")]
+pytestmark = pytest.mark.container
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +31,11 @@ def bosh(image, tools):
 
 @pytest.fixture
 def workdir(image, coarse_pair, tmp_path):
-    """Return a folder with a pair, the example invocation, and a descriptor that names the image under test."""
+    """Return a folder with a pair, the example (without overlap, to be fast) and a descriptor of the image under test."""
     folder = writable_copy(coarse_pair, tmp_path / "work")
     (folder / "not_a_scan.nii.gz").write_text("not a scan")
-    shutil.copy(ROOT / "docker" / "example-invocation.json", folder)
+    example = json.loads((ROOT / "docker" / "example-invocation.json").read_text())
+    (folder / "example-invocation.json").write_text(json.dumps({**example, "overlap": 0}))
     descriptor = json.loads((ROOT / "docker" / "boutiques-cpu.json").read_text())
     descriptor["container-image"]["image"] = image.name
     descriptor["container-image"]["container-opts"] = ["-v", f"{folder}/weights:/opt/lesionwise/weights:ro"]

@@ -6,7 +6,7 @@ A made-up case and a small network keep each start to seconds, and conditions th
 import pytest
 from engine import SEGMENT, writable_copy
 
-pytestmark = [pytest.mark.container, pytest.mark.xdist_group("small case")]
+pytestmark = pytest.mark.container
 
 UNKNOWN_USER = ["--user", "54321:54321"]
 CONDITIONS = {

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from engine import PAIR
 
-pytestmark = [pytest.mark.container, pytest.mark.xdist_group("small case")]
+pytestmark = pytest.mark.container
 
 BATCH = "batch /in /out --brain-mask-name brain.nii.gz --weights /weights --overlap 0"
 

@@ -8,7 +8,7 @@ import tarfile
 import pytest
 from engine import ROOT, packages_of_the_image
 
-pytestmark = [pytest.mark.container, pytest.mark.slow, pytest.mark.xdist_group("submission")]
+pytestmark = [pytest.mark.container, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
