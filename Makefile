@@ -112,12 +112,10 @@ image-cpu: VARIANT := cpu
 image-cpu: image  ## build the small image for CPUs (docs/container.md says where its torch comes from)
 
 .PHONY: run
-run:  ## segment the case in folder IN=... into folder OUT=... with the image (VARIANT=cpu: without a GPU)
-	@test -d "$(IN)" -a -d "$(OUT)" || { echo "usage: make run IN=folder-of-a-case OUT=folder [VARIANT=cpu]" >&2; exit 2; }
+run:  ## segment the patients in folder IN=... into folder OUT=... with the image (VARIANT=cpu: without a GPU)
+	@test -d "$(IN)" -a -d "$(OUT)" || { echo "usage: make run IN=folder-of-patients OUT=folder [VARIANT=cpu]" >&2; exit 2; }
 	$(DOCKER) run --rm $(if $(filter gpu,$(VARIANT)),--gpus all) --network none --user "$$(id -u):$$(id -g)" \
-	    -v "$$(realpath "$(IN)"):/in:ro" -v "$$(realpath "$(OUT)"):/out" $(IMAGE) segment --threads 0 \
-	    -t1 /in/flair_time01_on_middle_space.nii.gz -t2 /in/flair_time02_on_middle_space.nii.gz \
-	    -o /out/segmentation.nii.gz --json /out/report.json
+	    -v "$$(realpath "$(IN)"):/in:ro" -v "$$(realpath "$(OUT)"):/out" $(IMAGE) batch /in /out --threads 0
 
 .PHONY: wheels
 wheels: setup  ## download the CPU image's packages into wheels/, to build it where there is no index
@@ -137,7 +135,7 @@ submission: $(TOOLS)/.ready  ## pack the image and its papers for the evaluation
 image-test: VARIANT := cpu
 image-test: setup $(TOOLS)/.ready  ## test the CPU image under the platform's conditions
 	LESIONWISE_DOCKER="$(DOCKER)" LESIONWISE_IMAGE=$(IMAGE) LESIONWISE_BUILD_ARGS="$(BUILD_ARGS)" \
-	    $(BIN)/python -m pytest -m container --durations=10 tests/container
+	    $(BIN)/python -m pytest -m container --durations=15 -n 2 --dist loadfile --no-loadscope-reorder tests/container
 
 $(TOOLS)/.ready: requirements/tools.lock | setup
 	rm -rf $(TOOLS)

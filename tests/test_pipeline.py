@@ -14,9 +14,10 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, 
 from small_case import new_lesions, write_case, write_weights
 
 from lesionwise import cli
-from lesionwise.pipeline import Case, Engine, Settings, segment_case
+from lesionwise.engine import Engine, Settings
+from lesionwise.pipeline import Case, segment_case
 from lesionwise.preprocessing.recipe import Recipe
-from lesionwise.progress import LinesProgress, Progress
+from lesionwise.progress import Lines, Progress
 
 GEOMETRY_FIELDS = (
     *("dim", "pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
@@ -292,7 +293,7 @@ def test_no_text_of_the_source_header_reaches_an_output_or_the_lines(segment, st
         nib.save(image, paths[-1])
     assert b"DOE^JANE" in gzip.decompress(paths[0].read_bytes())
     output, table = tmp_path / "out.nii.gz", tmp_path / "out.json"
-    segment(*paths, output, table=table, progress=LinesProgress())
+    segment(*paths, output, table=table, progress=Progress(Lines()))
     assert b"DOE" not in gzip.decompress(output.read_bytes())
     assert "DOE" not in table.read_text() + capsys.readouterr().err
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from lesionwise.engine import Settings
 from lesionwise.evaluation_files import evaluate_files
-from lesionwise.pipeline import Case, Settings, segment_case
-from lesionwise.progress import LinesProgress
+from lesionwise.pipeline import Case, segment_case
+from lesionwise.progress import Lines, Progress
 from lesionwise.weights import REPOSITORY_FOLDER
 
 PATIENTS = ("patient01", "patient19")
@@ -27,7 +28,7 @@ def scores(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
             folder / "flair_time02_on_middle_space.nii.gz",
             output,
         )
-        segment_case(case, Settings(overlap=OVERLAP, threads=0), LinesProgress())
+        segment_case(case, Settings(overlap=OVERLAP, threads=0), Progress(Lines()))
         found[patient] = evaluate_files(output, folder / REFERENCE).measures
     return found
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import click
 
 from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
+from lesionwise.engine import Settings
 from lesionwise.evaluation_files import evaluate_files
-from lesionwise.pipeline import Case, Settings, segment_case
-from lesionwise.progress import LinesProgress
+from lesionwise.pipeline import Case, segment_case
+from lesionwise.progress import Lines, Progress
 
 REPORTED = ("F1_score", "Dice", "SensL", "PPVL")
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -24,7 +25,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 def validate(patient: Path, truth: str, settings: Settings, work: Path) -> dict[str, float]:
     """Segment one patient into `work` and return the measures of `REPORTED` against the file `truth` beside the scans."""
     output = work / f"{patient.name}.nii.gz"
-    segment_case(Case(patient / TIME1, patient / TIME2, output), settings, LinesProgress())
+    segment_case(Case(patient / TIME1, patient / TIME2, output), settings, Progress(Lines()))
     measures = evaluate_files(output, patient / truth).measures
     return {name: round(measures[name], 4) for name in REPORTED}
 

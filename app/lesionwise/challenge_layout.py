@@ -5,6 +5,10 @@ TIME2 = "flair_time02_on_middle_space.nii.gz"
 GROUND_TRUTH = "ground_truth.nii.gz"
 """The experts' consensus of what is new at time 2; only in training data."""
 
+SEGMENTATION = "segmentation.nii.gz"
+PROBABILITIES = "probabilities.nii.gz"
+"""What this program writes into a patient's folder of results."""
+
 
 def patient_folder(number: int) -> str:
     """Return the name of a patient's folder."""

@@ -8,16 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from lesionwise.challenge_layout import GROUND_TRUTH, SEGMENTATION
 from lesionwise.errors import InputError, UsageError
 from lesionwise.evaluation import DEFAULT_THRESHOLDS, MEASURES, Scores, evaluate_pair
 from lesionwise.evaluation_files import Notify, evaluate_files, read_evaluated_mask
 from lesionwise.overlap import Thresholds
-
-PREDICTION_NAME = "segmentation.nii.gz"
-"""The mask in a patient's folder of predictions."""
-
-TRUTH_NAME = "ground_truth.nii.gz"
-"""The mask in a patient's folder of the challenge's layout."""
 
 COUNTS = ("truth_lesions", "detected_lesions", "predicted_lesions", "false_lesions")
 
@@ -51,8 +46,8 @@ class CaseScores:
 def find_cohort(
     predictions: Path,
     truths: Path,
-    prediction_name: str = PREDICTION_NAME,
-    truth_name: str = TRUTH_NAME,
+    prediction_name: str = SEGMENTATION,
+    truth_name: str = GROUND_TRUTH,
 ) -> Cohort:
     """Match the masks of two folders by the patient's name.
 

@@ -1,30 +1,26 @@
 """The story of one case: files -> volumes -> preprocessing -> network -> lesions -> files."""
 
 import json
-import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from lesionwise import __version__
-from lesionwise.devices import choose_device, choose_precision, describe, use_threads
+from lesionwise.case_description import describe_case, file_hashes
+from lesionwise.engine import Engine, Settings
 from lesionwise.errors import InputError, PreprocessingError
 from lesionwise.files import Writer, check_outputs, write_whole
-from lesionwise.inference import WINDOWS_AT_ONCE, network_runner, predict_probabilities
-from lesionwise.lesions import Lesion, lesion_table, remove_small_lesions
-from lesionwise.network import PATCH_SIZE
+from lesionwise.inference import WINDOWS_AT_ONCE, predict_probabilities
+from lesionwise.lesions import lesion_table, remove_small_lesions
 from lesionwise.network_grid import NetworkGrid, network_grid
 from lesionwise.preprocessing.brain_extraction import extract_brain, gate_brain_masks
 from lesionwise.preprocessing.field_of_view import seen_by_both
 from lesionwise.preprocessing.normalization import normalize
-from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES, Recipe, preprocess_pair
+from lesionwise.preprocessing.recipe import Recipe, preprocess_pair
 from lesionwise.progress import Progress
 from lesionwise.volume import (
     Volume,
@@ -37,7 +33,6 @@ from lesionwise.volume import (
     read_volume,
     to_orientation,
 )
-from lesionwise.weights import Weights, find_weights, load_weights
 
 WORKING_ORDER = "LPS"
 """How axes run while images are computed with, so that the way a file is stored changes nothing.
@@ -45,8 +40,6 @@ WORKING_ORDER = "LPS"
 Bias correction and denoising depend a little on the order of the voxels. In this order, the usual one of
 scans converted from DICOM, they equal Anima's on the file as stored.
 """
-
-REPORTED_PACKAGES = ("torch", "SimpleITK", "nibabel", "numpy", "scipy", "deepbet")
 
 Floats = NDArray[np.float32]
 
@@ -63,27 +56,15 @@ class Case:
     brain_mask: Path | None = None
 
     @property
-    def inputs(self) -> list[Path]:
-        """The files that are read."""
-        return [path for path in (self.time1, self.time2, self.brain_mask) if path]
+    def inputs(self) -> dict[str, Path]:
+        """The files that are read, by what they are."""
+        files = {"time1": self.time1, "time2": self.time2, "brain_mask": self.brain_mask}
+        return {name: path for name, path in files.items() if path}
 
     @property
     def outputs(self) -> list[Path]:
         """The files that are written."""
         return [path for path in (self.output, self.probabilities, self.table) if path]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a case is computed. `threshold` None: the weights' own. `threads` 0: all that may be used."""
-
-    recipe: Recipe = RECIPES[DEFAULT_RECIPE]
-    threshold: float | None = None
-    overlap: float = 0.5
-    weights: Path | None = None
-    threads: int = 1
-    device: str = "auto"
-    precision: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -97,27 +78,23 @@ class PreparedPair:
 
 
 @dataclass(frozen=True)
-class Engine:
-    """What computes: the weights and where they run. One engine serves many cases."""
+class Scans:
+    """The inputs of a case as read, on the grid of time 1, and the brain mask if one was given."""
 
-    weights: Weights
-    device: torch.device
-    precision: torch.dtype
-    threads: int
-    threshold: float
-    stride: int
+    time1: Volume
+    time2: Volume
+    brain: Volume | None
+    sha256: Mapping[str, str]
 
-    @classmethod
-    def start(cls, settings: Settings, progress: Progress) -> "Engine":
-        """Load the weights and choose the device. Raises `WeightsError` or `DeviceError`."""
-        threads = use_threads(settings.threads)
-        weights = load_weights(find_weights(settings.weights))
-        device = choose_device(settings.device, progress.note)
-        precision = choose_precision(settings.precision, device)
-        threshold = weights.threshold if settings.threshold is None else settings.threshold
-        stride = max(1, round(PATCH_SIZE * (1 - settings.overlap)))
-        progress.note(f"network on {describe(device, precision, threads)}")
-        return cls(weights, device, precision, threads, threshold, stride)
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """A case ready for the network. `brain` lies in `WORKING_ORDER`, the scans as in their files."""
+
+    scans: Scans
+    brain: Volume
+    brain_ml: float
+    pair: PreparedPair
 
 
 def segment_case(case: Case, settings: Settings, progress: Progress) -> dict[str, Any]:
@@ -126,47 +103,63 @@ def segment_case(case: Case, settings: Settings, progress: Progress) -> dict[str
     All that can be refused is refused before the long work, and outputs appear only when all is done.
     Raises the errors of `lesionwise.errors`.
     """
-    with progress.step("reading"):
-        time1, time2, brain = read_case(case)
-        note_oddities(time1, time2, progress)
+    scans = read_case(case, progress)
     with progress.step("loading the network"):
         engine = Engine.start(settings, progress)
+    prepared = prepare_case(scans, settings.recipe, engine.threads, progress)
+    return finish_case(case, prepared, settings, engine, progress)
 
+
+def read_case(case: Case, progress: Progress) -> Scans:
+    """Read and check the inputs, and check that the outputs can be written."""
+    with progress.step("reading"):
+        for path in (case.output, case.probabilities):
+            if path:
+                check_nifti_name(path)
+        check_outputs(case.outputs, case.inputs.values())
+        time1, time2 = read_volume(case.time1), read_volume(case.time2)
+        check_same_grid(time1, time2)
+        time2 = replace(time2, affine=time1.affine)  # equal but for rounding
+        brain = None
+        if case.brain_mask:
+            brain = read_mask(case.brain_mask)
+            check_same_grid(time1, brain)
+            brain = replace(brain, affine=time1.affine)
+            if not brain.data.any():
+                raise InputError(
+                    f"{case.brain_mask}: the brain mask is empty; give one that covers the brain"
+                )
+        note_oddities(time1, time2, progress)
+        return Scans(time1, time2, brain, file_hashes(case.inputs))
+
+
+def prepare_case(scans: Scans, recipe: Recipe, threads: int, progress: Progress) -> PreparedCase:
+    """Find the brain and preprocess: all that comes before the network, on the CPU."""
+    time1, time2 = scans.time1, scans.time2
     with progress.step("finding the brain"):
-        brain = brain or replace(time1, data=find_brain(time1, time2, engine.threads))
+        brain = scans.brain or replace(time1, data=find_brain(time1, time2, threads))
         brain_ml = float(brain.data.sum()) * time1.voxel_mm3 / 1000
         brain = leave_out_unseen(time1, time2, brain, progress)
     first, second, inside = (to_orientation(volume, WORKING_ORDER) for volume in (time1, time2, brain))
-    pair = prepare_pair(first, second, inside, settings.recipe, engine.threads, progress)
-    probability = in_order_of(predict(pair, inside, engine, progress), inside, time1)
+    pair = prepare_pair(first, second, inside, recipe, threads, progress)
+    return PreparedCase(scans, inside, brain_ml, pair)
+
+
+def finish_case(
+    case: Case, prepared: PreparedCase, settings: Settings, engine: Engine, progress: Progress
+) -> dict[str, Any]:
+    """Run the network over a prepared case, find the lesions, write the outputs; return as `segment_case`."""
+    time1 = prepared.scans.time1
+    probability = in_order_of(predict(prepared.pair, prepared.brain, engine, progress), prepared.brain, time1)
     with progress.step("finding lesions"):
         mask = remove_small_lesions(probability > engine.threshold, time1.spacing_mm)
         lesions = lesion_table(mask, probability, time1.affine, time1.spacing_mm)
 
-    report = describe_case(lesions, brain_ml, settings, engine, progress)
+    report = describe_case(lesions, prepared.brain_ml, prepared.scans.sha256, settings, engine, progress)
     with progress.step("writing"):
         write_whole(writers(case, mask, probability, report, time1))
     progress.note(f"{len(lesions)} new lesions, {report['new_lesion_volume_mm3']:g} mm3")
     return report
-
-
-def read_case(case: Case) -> tuple[Volume, Volume, Volume | None]:
-    """Read and check the inputs, and check that the outputs can be written."""
-    for path in (case.output, case.probabilities):
-        if path:
-            check_nifti_name(path)
-    check_outputs(case.outputs, case.inputs)
-    time1, time2 = read_volume(case.time1), read_volume(case.time2)
-    check_same_grid(time1, time2)
-    time2 = replace(time2, affine=time1.affine)  # equal but for rounding
-    if case.brain_mask is None:
-        return time1, time2, None
-    brain = read_mask(case.brain_mask)
-    check_same_grid(time1, brain)
-    brain = replace(brain, affine=time1.affine)
-    if not brain.data.any():
-        raise InputError(f"{case.brain_mask}: the brain mask is empty; give one that covers the brain")
-    return time1, time2, brain
 
 
 def find_brain(time1: Volume, time2: Volume, threads: int) -> NDArray[np.bool_]:
@@ -216,9 +209,8 @@ def prepare_pair(
 def predict(pair: PreparedPair, brain: Volume, engine: Engine, progress: Progress) -> Floats:
     """Return the probability of new lesion on the grid of the brain mask, 0 outside the brain."""
     with progress.step("running the network"):
-        run = network_runner(engine.weights.network, engine.device, engine.precision)
         probability = predict_probabilities(
-            run,
+            engine.run,
             pair.time1,
             pair.time2,
             pair.brain,
@@ -228,36 +220,6 @@ def predict(pair: PreparedPair, brain: Volume, engine: Engine, progress: Progres
         )
     with progress.step("resampling"):
         return np.where(brain.data, pair.grid.to_scan(probability), np.float32(0))
-
-
-def describe_case(
-    lesions: Sequence[Lesion],
-    brain_ml: float,
-    settings: Settings,
-    engine: Engine,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Return what there is to know of a result, with no name of a file or a patient."""
-    return {
-        "lesionwise": __version__,
-        "new_lesions": len(lesions),
-        "new_lesion_volume_mm3": round(sum(lesion.volume_mm3 for lesion in lesions), 3),
-        "brain_volume_ml": round(brain_ml, 1),
-        "lesions": [asdict(lesion) for lesion in lesions],
-        "warnings": progress.warnings,
-        "settings": {
-            "threshold": engine.threshold,
-            "overlap": settings.overlap,
-            "preprocessing": list(settings.recipe.steps),
-            "device": engine.device.type,
-            "precision": str(engine.precision).removeprefix("torch."),
-            "threads": engine.threads,
-        },
-        "weights_sha256": engine.weights.sha256,
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in REPORTED_PACKAGES},
-        "seconds": progress.seconds,
-    }
 
 
 def writers(

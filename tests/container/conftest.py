@@ -1,40 +1,13 @@
-"""The image under test, started as a platform starts it; `make image-test` says which."""
+"""The image under test, which `make image-test` names, and the cases that it is started with."""
 
 import os
 import shlex
 import shutil
-import subprocess
-from dataclasses import dataclass, field
-from pathlib import Path
 
+import nibabel as nib
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image and the command of its engine ("docker", or podman behind that name)."""
-
-    engine: str
-    name: str
-    build_arguments: list[str] = field(default_factory=list)
-
-    def docker(self, *arguments, check=True, **options):
-        """Run the engine and return what it printed."""
-        done = subprocess.run([self.engine, *arguments], capture_output=True, text=True, **options)
-        assert done.returncode == 0 or not check, done.stderr
-        return done
-
-    def run(self, options, command, check=True):
-        """Start a container; `options` come before the image's name, `command` after it."""
-        return self.docker("run", "--rm", *map(str, options), self.name, *map(str, command), check=check)
-
-    @property
-    def read_only(self):
-        """Options for a root that is read-only with no writable /tmp: podman leaves one unless told not to."""
-        is_podman = "podman" in self.docker("--version").stdout
-        return ["--read-only", *(["--read-only-tmpfs=false"] if is_podman else [])]
+from engine import PAIR, ROOT, SEGMENT, Image, outside, voxels
+from small_case import write_case, write_weights
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +24,32 @@ def image():
 def tools():
     """Return the folder of the tools that check the submission (bosh, uv)."""
     return ROOT / "build" / "tools" / "bin"
+
+
+@pytest.fixture(scope="session")
+def small_case(tmp_path_factory):
+    """Return a folder with a small case, weights, and `expected.nii.gz`: the mask made outside the container."""
+    folder = tmp_path_factory.mktemp("case")
+    write_case(folder)
+    write_weights(folder / "weights")
+    outside(folder, SEGMENT)
+    (folder / "mask.nii.gz").rename(folder / "expected.nii.gz")
+    assert voxels(folder / "expected.nii.gz").any()
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def coarse_pair(shared, tmp_path_factory):
+    """Return a folder with a real pair at half its resolution, weights, and the mask made outside the container.
+
+    Whole heads, which the brain is found in, and a small network keep each run to seconds.
+    """
+    folder = tmp_path_factory.mktemp("coarse")
+    for name in PAIR:
+        scan = nib.load(shared / "data" / "ljubljana" / "pairs" / "patient01" / name)
+        nib.save(scan.slicer[::2, ::2, :], folder / name)
+    write_weights(folder / "weights")
+    outside(folder, f"segment -t1 {PAIR[0]} -t2 {PAIR[1]} -o expected.nii.gz --weights weights --overlap 0")
+    assert voxels(folder / "expected.nii.gz").any()
+    return folder

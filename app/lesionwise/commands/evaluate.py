@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lesionwise.challenge_layout import GROUND_TRUTH, SEGMENTATION
 from lesionwise.commands.options import FILE, FOLDER, debug_option
 from lesionwise.errors import UsageError
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 @click.option("-r", "--truth", type=FILE, help="The true mask, on the same grid.")
 @click.option("-o", "--output", type=FILE, help="Of a cohort: CSV to write, one line a patient.")
 @click.option("--json", "summary_file", type=FILE, help="Also write the result as JSON.")
-@click.option("--prediction-name", default="segmentation.nii.gz", help="Mask in a folder PRED_DIR/PATIENT.")
-@click.option("--truth-name", default="ground_truth.nii.gz", help="Mask in a folder TRUTH_DIR/PATIENT.")
+@click.option("--prediction-name", default=SEGMENTATION, help="Mask in a folder PRED_DIR/PATIENT.")
+@click.option("--truth-name", default=GROUND_TRUTH, help="Mask in a folder TRUTH_DIR/PATIENT.")
 @click.option(
     "-v",
     "--minimal-volume",

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from lesionwise.engine import Settings
 
 FILE = click.Path(path_type=Path)
 """A file; whether it can be used is told by who reads or writes it, with the exit code of that."""
@@ -44,3 +47,35 @@ def compute_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def segmentation_options(command: Command) -> Command:
+    """Add what says how a case is computed; `settings_from` takes the values."""
+    for option in (
+        compute_options,
+        click.option("--weights", type=FOLDER, help="Folder of weights.  [default: those installed]"),
+        click.option(
+            "--overlap",
+            type=click.FloatRange(0, 0.9),
+            default=0.5,
+            help="Overlap of neighbouring windows; less is faster and coarser.",
+        ),
+        click.option(
+            "--threshold",
+            type=click.FloatRange(0, 1, min_open=True, max_open=True),
+            help="Probability above which a voxel is lesion.  [default: the weights']",
+        ),
+        click.option("--no-denoise", is_flag=True, help="Skip non-local means denoising."),
+        click.option("--no-bias-correction", is_flag=True, help="Skip N4 bias field correction."),
+    ):
+        command = option(command)
+    return command
+
+
+def settings_from(*, no_bias_correction: bool, no_denoise: bool, **options: Any) -> "Settings":
+    """Return the settings that the options of `segmentation_options` ask for."""
+    from lesionwise.engine import Settings
+    from lesionwise.preprocessing.recipe import Recipe
+
+    recipe = Recipe(bias_correction=not no_bias_correction, denoising=not no_denoise)
+    return Settings(recipe=recipe, **options)

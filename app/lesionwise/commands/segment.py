@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from lesionwise.commands.options import FILE, FOLDER, compute_options, debug_option, quiet_option
+from lesionwise.commands.options import FILE, debug_option, quiet_option, segmentation_options, settings_from
 
 
 @click.command("segment", context_settings={"show_default": True})
@@ -16,21 +16,7 @@ from lesionwise.commands.options import FILE, FOLDER, compute_options, debug_opt
 @click.option("--probabilities", type=FILE, help="Also write the probability of new lesion.")
 @click.option("--json", "table", type=FILE, help="Also write the table of new lesions and what was done.")
 @click.option("--brain-mask", type=FILE, help="Use this brain mask instead of finding the brain.")
-@click.option("--no-bias-correction", is_flag=True, help="Skip N4 bias field correction.")
-@click.option("--no-denoise", is_flag=True, help="Skip non-local means denoising.")
-@click.option(
-    "--threshold",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Probability above which a voxel is lesion.  [default: the weights']",
-)
-@click.option(
-    "--overlap",
-    type=click.FloatRange(0, 0.9),
-    default=0.5,
-    help="Overlap of neighbouring windows; less is faster and coarser.",
-)
-@click.option("--weights", type=FOLDER, help="Folder of weights.  [default: those installed]")
-@compute_options
+@segmentation_options
 @quiet_option
 @debug_option
 def command(
@@ -40,35 +26,19 @@ def command(
     probabilities: Path | None,
     table: Path | None,
     brain_mask: Path | None,
-    no_bias_correction: bool,
-    no_denoise: bool,
-    threshold: float | None,
-    overlap: float,
-    weights: Path | None,
-    threads: int,
-    device: str,
-    precision: str,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Write the mask of the lesions that are new at time 2.
 
     Both scans are whole-head 3D FLAIRs of one patient on one grid (.nii or .nii.gz).
     The mask has the grid and the header geometry of time 1.
     """
-    from lesionwise.pipeline import Case, Settings, segment_case
-    from lesionwise.preprocessing.recipe import Recipe
+    from lesionwise.pipeline import Case, segment_case
     from lesionwise.progress import show_progress
 
     case = Case(time1, time2, output, probabilities=probabilities, table=table, brain_mask=brain_mask)
-    settings = Settings(
-        recipe=Recipe(bias_correction=not no_bias_correction, denoising=not no_denoise),
-        threshold=threshold,
-        overlap=overlap,
-        weights=weights,
-        threads=threads,
-        device=device,
-        precision=precision,
-    )
+    settings = settings_from(**options)
     with show_progress(quiet) as progress:
         report = segment_case(case, settings, progress)
     if not quiet:

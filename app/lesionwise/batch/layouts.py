@@ -1,0 +1,187 @@
+"""Where the cases of a folder are, and where their results go: the challenge's folders, pairs of files, or BIDS.
+
+Names come from files and folders and are taken as they are: they name results, and are never run.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from lesionwise import __version__
+from lesionwise.challenge_layout import PROBABILITIES, SEGMENTATION, TIME1, TIME2
+from lesionwise.errors import InputError, UsageError
+from lesionwise.files import write_whole
+from lesionwise.pipeline import Case
+
+REPORT_TABLE = "report.json"
+"""The table of a case, in the folder of its results; it also tells a second start what was computed."""
+
+BIDS_VERSION = "1.10.0"
+_ENDING = re.compile(r"\.nii(\.gz)?$")
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What is read and written for each case beside the scans, the mask and the table."""
+
+    probabilities: bool = False
+    brain_mask_name: str | None = None
+
+
+@dataclass(frozen=True)
+class BatchCase:
+    """One case of a batch. `folder`: where its report goes. `problem`: why it cannot be computed, if so."""
+
+    name: str
+    case: Case
+    folder: Path
+    problem: str = ""
+
+
+def find_cases(
+    source: Path, target: Path, layout: str = "auto", extras: Extras | None = None
+) -> tuple[str, list[BatchCase]]:
+    """Return the layout, and the cases below `source`, sorted by name, with their results below `target`.
+
+    `layout`: a name in `LAYOUTS`, or "auto" for the first of them that finds a case.
+    A patient who lacks a scan is a case, too: it fails when it is computed, and is named.
+    Raises `UsageError` where `source` is no folder or an option does not suit the layout, `InputError` where
+    there is no case, or two would have one name.
+    """
+    extras = extras or Extras()
+    if not source.is_dir():
+        raise UsageError(f"{source}: this is no folder; give the folder that holds the cases")
+    for name in LAYOUTS if layout == "auto" else (layout,):
+        cases = LAYOUTS[name](source, target, extras)
+        if cases:
+            if name != "challenge" and extras.brain_mask_name:
+                raise UsageError(f"--brain-mask-name is for the challenge's layout, and this is {name}")
+            _refuse_doubles(cases)
+            return name, sorted(cases, key=lambda case: case.name)
+    raise InputError(
+        f"{source}: no case found; it takes PATIENT/{TIME1} with {TIME2}, or files *_time01* with *_time02*,"
+        " or BIDS (sub-*/ses-*/anat/*_FLAIR.nii.gz with two sessions or more)"
+    )
+
+
+def write_bids_description(target: Path) -> None:
+    """Make `target` a BIDS derivative: dataset_description.json, and .bidsignore for what BIDS does not know.
+
+    Raises `InputError` where they cannot be written.
+    """
+    description = {
+        "Name": "New multiple sclerosis lesions",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "lesionwise", "Version": __version__}],
+    }
+    texts = {
+        "dataset_description.json": json.dumps(description, indent=2) + "\n",
+        ".bidsignore": "cohort.*\nlesions.csv\n**/report.*\n",
+    }
+    write_whole({target / name: _text_writer(text) for name, text in texts.items()})
+
+
+def _text_writer(text: str) -> Callable[..., object]:
+    return lambda file: file.write(text.encode())
+
+
+def _challenge(source: Path, target: Path, extras: Extras) -> list[BatchCase]:
+    """Folders that hold either scan under the challenge's name."""
+    cases = []
+    for folder in _visible(source):
+        if (folder / TIME1).is_file() or (folder / TIME2).is_file():
+            mask = folder / extras.brain_mask_name if extras.brain_mask_name else None
+            pair = folder / TIME1, folder / TIME2
+            cases.append(_in_one_folder(folder.name, pair, target / folder.name, extras, mask))
+    return cases
+
+
+def _flat(source: Path, target: Path, extras: Extras) -> list[BatchCase]:
+    """Files named alike but for _time01 and _time02; the name of the case is what is left without."""
+    pairs: dict[tuple[Path, Path], str] = {}
+    for path in _visible(source):
+        found = re.search("_time0([12])", path.name)
+        if found and path.is_file() and _ENDING.search(path.name):
+            start, end = path.name[: found.start()], path.name[found.end() :]
+            name = (start + _ENDING.sub("", end)).strip("_") or "case"
+            pairs[source / f"{start}_time01{end}", source / f"{start}_time02{end}"] = name
+    return [_in_one_folder(name, pair, target / name, extras) for pair, name in pairs.items()]
+
+
+def _bids(source: Path, target: Path, extras: Extras) -> list[BatchCase]:
+    """Consecutive sessions of each subject that hold a FLAIR; results stand under the later session."""
+    cases = []
+    for subject in _visible(source, "sub-*"):
+        sessions = [
+            (session.name, scans)
+            for session in _visible(subject, "ses-*")
+            if (scans := _visible(session / "anat", "*_FLAIR.nii.gz"))
+        ]
+        for (before, scans1), (after, scans2) in pairwise(sessions):
+            name = f"{subject.name}_{after}"
+            pair, problem = _bids_pair(before, scans1, after, scans2)
+            folder = target / subject.name / after
+            stem = folder / "anat" / f"{name}_desc-newLesions"
+            case = Case(
+                *pair,
+                output=stem.with_name(f"{stem.name}_mask.nii.gz"),
+                probabilities=stem.with_name(f"{stem.name}_probseg.nii.gz") if extras.probabilities else None,
+                table=folder / REPORT_TABLE,
+            )
+            cases.append(BatchCase(name, case, folder, problem))
+    return cases
+
+
+def _bids_pair(
+    before: str, scans1: list[Path], after: str, scans2: list[Path]
+) -> tuple[tuple[Path, Path], str]:
+    """Return the scans of two sessions that belong together, or any two and why that is not clear."""
+    by_name = {scan.name.replace(f"_{before}_", f"_{after}_"): scan for scan in scans1}
+    alike = [(by_name[scan.name], scan) for scan in scans2 if scan.name in by_name]
+    if len(alike) == 1:
+        return alike[0], ""
+    if len(scans1) == len(scans2) == 1:
+        return (scans1[0], scans2[0]), ""
+    return (scans1[0], scans2[0]), (
+        f"{before} has {len(scans1)} FLAIRs and {after} has {len(scans2)}, and which belong together is not"
+        " clear; keep one of each, or name the pair alike"
+    )
+
+
+def _in_one_folder(
+    name: str, pair: tuple[Path, Path], folder: Path, extras: Extras, brain_mask: Path | None = None
+) -> BatchCase:
+    case = Case(
+        *pair,
+        output=folder / SEGMENTATION,
+        probabilities=folder / PROBABILITIES if extras.probabilities else None,
+        table=folder / REPORT_TABLE,
+        brain_mask=brain_mask,
+    )
+    return BatchCase(name, case, folder)
+
+
+def _visible(folder: Path, pattern: str = "*") -> list[Path]:
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
+def _refuse_doubles(cases: list[BatchCase]) -> None:
+    seen: dict[str, BatchCase] = {}
+    for case in cases:
+        if case.name in seen:
+            raise InputError(
+                f"{seen[case.name].case.time1} and {case.case.time1}: two cases would be named {case.name};"
+                " remove or rename one"
+            )
+        seen[case.name] = case
+
+
+LAYOUTS: dict[str, Callable[[Path, Path, Extras], list[BatchCase]]] = {
+    "challenge": _challenge,
+    "bids": _bids,
+    "flat": _flat,
+}

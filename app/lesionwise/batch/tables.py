@@ -1,0 +1,100 @@
+"""The tables of a batch: cohort.csv, a row a case, and lesions.csv, a row a lesion."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lesionwise.files import write_whole
+
+COHORT_TABLE, LESION_TABLE = "cohort.csv", "lesions.csv"
+
+DONE, KEPT, FAILED, WAITING = "done", "kept", "failed", "not run"
+"""What became of a case; `KEPT`: it was finished by an earlier start."""
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What became of one case. `report`: what `segment --json` holds, where there is one."""
+
+    name: str
+    state: str = WAITING
+    report: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether its outputs are there and current."""
+        return self.state in (DONE, KEPT)
+
+    @property
+    def seconds(self) -> float:
+        """How long it took to compute, also where that was earlier."""
+        return float(sum(self.report.get("seconds", {}).values()))
+
+
+def write_tables(folder: Path, results: Iterable[CaseResult]) -> None:
+    """Write both tables, whole. Raises `InputError` where they cannot be written."""
+    results = list(results)
+    texts = {COHORT_TABLE: cohort_table(results), LESION_TABLE: lesions_table(results)}
+    write_whole({folder / name: partial(_write, text=text) for name, text in texts.items()})
+
+
+def cohort_table(results: Iterable[CaseResult]) -> str:
+    """Return the CSV: state, new lesions and their volume, seconds, warnings and error of each case."""
+    rows = []
+    for result in results:
+        report = result.report
+        rows.append(
+            {
+                "case": result.name,
+                "state": result.state,
+                "new_lesions": report.get("new_lesions", ""),
+                "new_lesion_volume_mm3": report.get("new_lesion_volume_mm3", ""),
+                "brain_volume_ml": report.get("brain_volume_ml", ""),
+                "seconds": f"{result.seconds:.1f}" if result.finished else "",
+                "warnings": "; ".join(report.get("warnings", [])),
+                "error": result.error,
+            }
+        )
+    header = [
+        *("case", "state", "new_lesions", "new_lesion_volume_mm3", "brain_volume_ml", "seconds"),
+        *("warnings", "error"),
+    ]
+    return _csv(header, rows)
+
+
+def lesions_table(results: Iterable[CaseResult]) -> str:
+    """Return the CSV: the fields of each lesion of `segment --json`, with the name of its case."""
+    rows = []
+    for result in results:
+        for lesion in result.report.get("lesions", []):
+            x, y, z = lesion["centre_mm"]
+            rows.append(
+                {"case": result.name, "lesion": lesion["id"], "volume_mm3": f"{lesion['volume_mm3']:.3f}"}
+                | {"voxels": lesion["voxels"], "x_mm": f"{x:.2f}", "y_mm": f"{y:.2f}", "z_mm": f"{z:.2f}"}
+                | {
+                    name: f"{lesion[name]:.3f}"
+                    for name in ("longest_diameter_mm", "mean_probability", "max_probability")
+                }
+            )
+    header = [
+        *("case", "lesion", "volume_mm3", "voxels", "x_mm", "y_mm", "z_mm"),
+        *("longest_diameter_mm", "mean_probability", "max_probability"),
+    ]
+    return _csv(header, rows)
+
+
+def _csv(header: list[str], rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, header, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _write(file: BinaryIO, text: str) -> None:
+    file.write(text.encode())

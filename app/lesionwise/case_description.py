@@ -1,0 +1,69 @@
+"""What is said of a result, in the JSON and in the report: never the name of a file or a patient."""
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lesionwise import __version__
+from lesionwise.engine import Engine, Settings
+from lesionwise.errors import InputError
+from lesionwise.lesions import Lesion
+from lesionwise.progress import Progress
+
+REPORTED_PACKAGES = ("torch", "SimpleITK", "nibabel", "numpy", "scipy", "deepbet")
+
+
+def file_hashes(files: Mapping[str, Path]) -> dict[str, str]:
+    """Return the sha256 of each file's bytes. Raises `InputError` where one cannot be read."""
+    hashes = {}
+    for name, path in files.items():
+        try:
+            with path.open("rb") as file:
+                hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); check its name") from error
+    return hashes
+
+
+def describe_computation(settings: Settings, engine: Engine) -> dict[str, Any]:
+    """Return what a result depends on beside the inputs: two runs that agree in this give the same mask."""
+    return {
+        "lesionwise": __version__,
+        "weights_sha256": engine.weights.sha256,
+        "settings": {
+            "threshold": engine.threshold,
+            "overlap": settings.overlap,
+            "preprocessing": list(settings.recipe.steps),
+            "precision": str(engine.precision).removeprefix("torch."),
+        },
+    }
+
+
+def describe_case(
+    lesions: Sequence[Lesion],
+    brain_ml: float,
+    inputs_sha256: Mapping[str, str],
+    settings: Settings,
+    engine: Engine,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Return what there is to know of a result, with no name of a file or a patient."""
+    computation = describe_computation(settings, engine)
+    return {
+        "lesionwise": computation["lesionwise"],
+        "new_lesions": len(lesions),
+        "new_lesion_volume_mm3": round(sum(lesion.volume_mm3 for lesion in lesions), 3),
+        "brain_volume_ml": round(brain_ml, 1),
+        "lesions": [asdict(lesion) for lesion in lesions],
+        "warnings": progress.warnings,
+        "settings": computation["settings"] | {"device": engine.device.type, "threads": engine.threads},
+        "inputs_sha256": dict(inputs_sha256),
+        "weights_sha256": computation["weights_sha256"],
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in REPORTED_PACKAGES},
+        "seconds": progress.seconds,
+    }

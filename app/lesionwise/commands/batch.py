@@ -1,0 +1,80 @@
+"""`lesionwise batch`: all cases of a folder."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lesionwise.commands.options import (
+    FOLDER,
+    debug_option,
+    quiet_option,
+    segmentation_options,
+    settings_from,
+)
+from lesionwise.errors import SomeCasesError
+
+
+@click.command("batch", context_settings={"show_default": True})
+@click.argument("source", metavar="IN", type=FOLDER)
+@click.argument("target", metavar="OUT", type=FOLDER)
+@click.option(
+    "--layout",
+    type=click.Choice(["auto", "challenge", "bids", "flat"]),
+    default="auto",
+    help="How IN is laid out; auto is the first of these that finds a case.",
+)
+@click.option("--probabilities", is_flag=True, help="Also write the probability of new lesion of each case.")
+@click.option(
+    "--brain-mask-name",
+    metavar="NAME",
+    help="Use the brain mask of this name in each patient's folder (challenge layout).",
+)
+@click.option("--force", is_flag=True, help="Compute all cases, also those that are finished and current.")
+@segmentation_options
+@quiet_option
+@debug_option
+def command(
+    source: Path,
+    target: Path,
+    layout: str,
+    probabilities: bool,
+    brain_mask_name: str | None,
+    force: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Segment all cases in the folder IN; results go to the folder OUT.
+
+    \b
+    IN holds one of
+      challenge  PATIENT/flair_time01_on_middle_space.nii.gz and ..._time02_...
+      bids       sub-*/ses-*/anat/*_FLAIR.nii.gz; sessions are paired one after the other
+      flat       files named alike but for _time01 and _time02
+
+    OUT gets a folder for each case, cohort.csv (a row a case) and lesions.csv (a row a lesion). A case that fails
+    is named at the end, and the others go on. Started again, only what is missing or not current is computed:
+    the same inputs, weights and options are not computed twice.
+    """
+    from lesionwise.batch.layouts import Extras, find_cases, write_bids_description
+    from lesionwise.batch.run import make_folder, run_batch
+    from lesionwise.progress import show_progress
+
+    settings = settings_from(**options)
+    layout, cases = find_cases(source, target, layout, Extras(probabilities, brain_mask_name))
+    make_folder(target)
+    if layout == "bids":
+        write_bids_description(target)
+    with show_progress(quiet) as progress:
+        progress.note(f"{len(cases)} cases")
+        results = run_batch(cases, target, settings, progress, force)
+    failed = [result for result in results if not result.finished]
+    for result in failed:
+        click.echo(f"lesionwise: {result.name}: {result.error}", err=True)
+    if not quiet:
+        done = sum(result.state == "done" for result in results)
+        kept = len(results) - done - len(failed)
+        click.echo(f"{done} cases done, {kept} kept from before, {len(failed)} failed; tables in {target}")
+    if failed:
+        names = ", ".join(result.name for result in failed)
+        raise SomeCasesError(f"{len(failed)} of {len(results)} cases failed: {names}")

@@ -1,0 +1,52 @@
+"""How a case is computed, and what computes it: settings, and the weights on their device."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lesionwise.devices import choose_device, choose_precision, describe, use_threads
+from lesionwise.inference import Runner, network_runner
+from lesionwise.network import PATCH_SIZE
+from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES, Recipe
+from lesionwise.progress import Progress
+from lesionwise.weights import Weights, find_weights, load_weights
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a case is computed. `threshold` None: the weights' own. `threads` 0: all that may be used."""
+
+    recipe: Recipe = RECIPES[DEFAULT_RECIPE]
+    threshold: float | None = None
+    overlap: float = 0.5
+    weights: Path | None = None
+    threads: int = 1
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What computes: the weights and where they run. One engine serves many cases."""
+
+    weights: Weights
+    run: Runner
+    device: torch.device
+    precision: torch.dtype
+    threads: int
+    threshold: float
+    stride: int
+
+    @classmethod
+    def start(cls, settings: Settings, progress: Progress) -> "Engine":
+        """Load the weights and choose the device. Raises `WeightsError` or `DeviceError`."""
+        threads = use_threads(settings.threads)
+        weights = load_weights(find_weights(settings.weights))
+        device = choose_device(settings.device, progress.note)
+        precision = choose_precision(settings.precision, device)
+        run = network_runner(weights.network, device, precision)
+        threshold = weights.threshold if settings.threshold is None else settings.threshold
+        stride = max(1, round(PATCH_SIZE * (1 - settings.overlap)))
+        progress.note(f"network on {describe(device, precision, threads)}")
+        return cls(weights, run, device, precision, threads, threshold, stride)

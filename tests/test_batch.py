@@ -1,0 +1,240 @@
+"""A batch of small cases: one network for all, failures named, and nothing computed twice."""
+
+import csv
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+from small_case import write_case, write_weights
+
+from lesionwise import cli
+from lesionwise.batch import run as run_module
+from lesionwise.challenge_layout import TIME1, TIME2
+from lesionwise.engine import Engine
+from lesionwise.pipeline import Case, finish_case, segment_case
+from lesionwise.progress import Progress
+
+BRAIN = "brain.nii.gz"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory):
+    """Return a patient's folder in the challenge's layout, with a brain mask."""
+    folder = tmp_path_factory.mktemp("patient")
+    for path, name in zip(write_case(folder), (TIME1, TIME2, BRAIN), strict=True):
+        path.rename(folder / name)
+    return folder
+
+
+@pytest.fixture
+def cohort(patient, tmp_path):
+    """Return a folder of three patients, of whom the second has no time 2."""
+    for name in ("a", "b", "c"):
+        shutil.copytree(patient, tmp_path / "in" / name)
+    (tmp_path / "in/b" / TIME2).unlink()
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def batch(cohort, weights, tmp_path, capfd):
+    """Return a function that runs the command: (exit code, standard output, standard error)."""
+
+    def run(*more, brain=BRAIN):
+        arguments = ["batch", cohort, tmp_path / "out", "--weights", weights, "--device", "cpu", *more]
+        arguments += ["--no-bias-correction", "--no-denoise", "--overlap", "0", "--brain-mask-name", brain]
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Return the list of the cases that went through the network."""
+    names = []
+
+    def counted(case, *arguments):
+        names.append(case.output.parent.name)
+        return finish_case(case, *arguments)
+
+    monkeypatch.setattr(run_module, "finish_case", counted)
+    return names
+
+
+def rows(path):
+    with path.open() as file:
+        return {row["case"]: row for row in csv.DictReader(file)}
+
+
+def test_a_failing_case_is_named_and_the_others_go_on(batch, cohort, weights, tmp_path, monkeypatch):
+    started = []
+    start = Engine.start.__func__
+    monkeypatch.setattr(
+        Engine, "start", classmethod(lambda cls, *given: started.append(1) or start(cls, *given))
+    )
+    code, out, err = batch("--probabilities")
+    assert code == 1
+    assert len(started) == 1  # the network is loaded once
+    assert "1 of 3 cases failed: b" in err.splitlines()[-1]
+    assert "2 cases done, 0 kept from before, 1 failed" in out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a",
+        "c",
+        "cohort.csv",
+        "lesions.csv",
+    ]
+    files = ["probabilities.nii.gz", "report.json", "segmentation.nii.gz"]
+    assert sorted(path.name for path in (tmp_path / "out/c").iterdir()) == files
+
+    table = rows(tmp_path / "out/cohort.csv")
+    assert [row["state"] for row in table.values()] == ["done", "failed", "done"]
+    assert table["a"]["new_lesions"] == "2"
+    assert TIME2 in table["b"]["error"]
+    report = json.loads((tmp_path / "out/a/report.json").read_text())
+    assert float(table["a"]["new_lesion_volume_mm3"]) == report["new_lesion_volume_mm3"]
+    with (tmp_path / "out/lesions.csv").open() as file:
+        lesions = list(csv.DictReader(file))
+    assert [(row["case"], row["lesion"]) for row in lesions] == [
+        ("a", "1"),
+        ("a", "2"),
+        ("c", "1"),
+        ("c", "2"),
+    ]
+    assert float(lesions[0]["x_mm"]) == pytest.approx(report["lesions"][0]["centre_mm"][0], abs=0.006)
+
+
+def test_a_case_of_a_batch_gives_the_mask_of_segment(batch, cohort, weights, tmp_path):
+    batch()
+    from lesionwise.commands.options import settings_from
+
+    options = {"threshold": None, "overlap": 0, "weights": weights, "threads": 1}
+    settings = settings_from(
+        no_bias_correction=True, no_denoise=True, device="cpu", precision="auto", **options
+    )
+    files = cohort / "a" / TIME1, cohort / "a" / TIME2, tmp_path / "single.nii.gz"
+    segment_case(Case(*files, brain_mask=cohort / "a" / BRAIN), settings, Progress())
+    single = (tmp_path / "single.nii.gz").read_bytes()
+    assert single == (tmp_path / "out/a/segmentation.nii.gz").read_bytes()
+
+
+def test_a_second_start_computes_what_is_missing_or_not_current(batch, cohort, patient, tmp_path, computed):
+    batch()
+    assert computed == ["a", "c"]
+    shutil.copy(patient / TIME2, cohort / "b" / TIME2)  # mended
+    (tmp_path / "out/c/segmentation.nii.gz").unlink()  # incomplete
+    computed.clear()
+    code, out, _ = batch()
+    assert code == 0
+    assert computed == ["b", "c"]
+    assert "2 cases done, 1 kept from before, 0 failed" in out
+    assert rows(tmp_path / "out/cohort.csv")["a"]["state"] == "kept"
+    assert rows(tmp_path / "out/cohort.csv")["a"]["new_lesions"] == "2"
+
+    computed.clear()
+    image = nib.load(cohort / "a" / TIME2)  # another input under the same name
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[:, :, ::-1], image.affine), cohort / "a" / TIME2)
+    batch()
+    assert computed == ["a"]
+    computed.clear()
+    batch("--threshold", "0.9")
+    assert computed == ["a", "b", "c"]
+    computed.clear()
+    batch("--threshold", "0.9", "--threads", "2")  # how it is computed, not what
+    assert computed == []
+    batch("--threshold", "0.9", "--probabilities")  # one more output
+    assert computed == ["a", "b", "c"]
+    computed.clear()
+    batch("--threshold", "0.9", "--force")
+    assert computed == ["a", "b", "c"]
+
+
+def test_a_report_that_is_damaged_is_not_taken_for_a_finished_case(batch, tmp_path, computed):
+    batch()
+    computed.clear()
+    (tmp_path / "out/a/report.json").write_text("[]")
+    (tmp_path / "out/c/report.json").write_text('{"settings": 3, "inputs')
+    batch()
+    assert computed == ["a", "c"]
+
+
+@pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+def test_an_interruption_keeps_what_is_done_and_the_next_start_goes_on(
+    batch, tmp_path, monkeypatch, computed, stop, code
+):
+    def interrupted(case, *arguments):
+        if case.output.parent.name == "c":
+            raise stop
+        return finish_case(case, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "finish_case", interrupted)
+        ended, _, err = batch()
+    assert ended == code
+    assert "unfinished outputs were removed" in err
+    assert [row["state"] for row in rows(tmp_path / "out/cohort.csv").values()] == [
+        "done",
+        "failed",
+        "not run",
+    ]
+    assert not list((tmp_path / "out").rglob("*.part"))
+    batch()
+    assert computed == ["c"]
+
+
+def test_a_case_that_fails_later_keeps_its_outputs_and_says_so(batch, cohort, tmp_path):
+    batch()
+    (cohort / "a" / TIME1).write_bytes(b"damaged")
+    batch()
+    row = rows(tmp_path / "out/cohort.csv")["a"]
+    assert row["state"] == "failed"
+    assert "earlier start" in row["error"]
+    assert (tmp_path / "out/a/segmentation.nii.gz").exists()
+
+
+def test_any_error_of_a_case_is_its_own(batch, monkeypatch, tmp_path):
+    monkeypatch.setattr(run_module, "prepare_case", lambda *_: 1 / 0)
+    code, _, err = batch()
+    assert code == 1
+    assert "3 of 3 cases failed" in err
+    assert "unexpected ZeroDivisionError" in rows(tmp_path / "out/cohort.csv")["a"]["error"]
+
+
+def test_weights_that_cannot_be_used_end_the_batch_with_their_code(batch, tmp_path):
+    code, _, err = batch("--weights", tmp_path)
+    assert code == 5
+    assert err.count("\n") <= 2
+
+
+def test_bids_results_are_a_derivative(patient, weights, tmp_path, monkeypatch, capfd):
+    for session, name in (("1", TIME1), ("2", TIME2)):
+        folder = tmp_path / f"in/sub-x/ses-{session}/anat"
+        folder.mkdir(parents=True)
+        shutil.copy(patient / name, folder / f"sub-x_ses-{session}_FLAIR.nii.gz")
+    mask = np.asarray(nib.load(patient / BRAIN).dataobj) > 0
+    monkeypatch.setattr("lesionwise.pipeline.find_brain", lambda *_: mask)
+    arguments = [
+        "batch",
+        tmp_path / "in",
+        tmp_path / "out",
+        "--weights",
+        weights,
+        "--device",
+        "cpu",
+        "--quiet",
+    ]
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(argument) for argument in [*arguments, "--no-denoise", "--no-bias-correction"]])
+    assert ended.value.code == 0
+    assert capfd.readouterr() == ("", "")
+    assert (tmp_path / "out/dataset_description.json").is_file()
+    made = tmp_path / "out/sub-x/ses-2/anat/sub-x_ses-2_desc-newLesions_mask.nii.gz"
+    assert np.asarray(nib.load(made).dataobj).any()

@@ -1,0 +1,110 @@
+"""The cases of a folder: each layout is found, also by itself, and results have their place."""
+
+import json
+
+import pytest
+
+from lesionwise.batch.layouts import Extras, find_cases, write_bids_description
+from lesionwise.challenge_layout import TIME1, TIME2
+from lesionwise.errors import InputError, UsageError
+
+
+def touch(*paths):
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_the_challenges_folders_are_found_also_those_that_lack_a_scan(tmp_path):
+    source, target = tmp_path / "in", tmp_path / "out"
+    touch(source / "b" / TIME1, source / "b" / TIME2, source / "a" / TIME2, source / "none" / "notes.txt")
+    touch(source / ".hidden" / TIME1, source / "list.csv")
+    layout, cases = find_cases(source, target)
+    assert layout == "challenge"
+    assert [case.name for case in cases] == ["a", "b"]
+    assert cases[0].case.time1 == source / "a" / TIME1  # missing: told when the case is read
+    assert cases[1].case.outputs == [target / "b/segmentation.nii.gz", target / "b/report.json"]
+    assert cases[1].case.brain_mask is None
+
+
+def test_extras_add_a_map_and_a_given_brain_mask(tmp_path):
+    touch(tmp_path / "a" / TIME1)
+    _, (case,) = find_cases(tmp_path, tmp_path / "out", extras=Extras(True, "brain.nii.gz"))
+    assert case.case.probabilities == tmp_path / "out/a/probabilities.nii.gz"
+    assert case.case.brain_mask == tmp_path / "a/brain.nii.gz"
+
+
+def test_pairs_of_files_are_named_by_what_they_share(tmp_path):
+    touch(tmp_path / "p1_flair_time01.nii.gz", tmp_path / "p1_flair_time02.nii.gz")
+    touch(tmp_path / "p2_time02_flair.nii", tmp_path / "p3_flair.nii.gz", tmp_path / "p4_time01.txt")
+    layout, cases = find_cases(tmp_path, tmp_path / "out")
+    assert layout == "flat"
+    assert [case.name for case in cases] == ["p1_flair", "p2_flair"]
+    assert cases[0].case.time2 == tmp_path / "p1_flair_time02.nii.gz"
+    assert cases[1].case.time1 == tmp_path / "p2_time01_flair.nii"
+    assert cases[0].folder == tmp_path / "out/p1_flair"
+
+
+def test_two_cases_of_one_name_are_refused(tmp_path):
+    touch(tmp_path / "p_time01.nii.gz", tmp_path / "p_time01.nii")
+    with pytest.raises(InputError, match="two cases would be named p"):
+        find_cases(tmp_path, tmp_path / "out")
+
+
+def flair(folder, subject, session, rest="FLAIR"):
+    path = folder / f"sub-{subject}/ses-{session}/anat/sub-{subject}_ses-{session}_{rest}.nii.gz"
+    touch(path)
+    return path
+
+
+def test_sessions_of_a_bids_dataset_are_paired_one_after_the_other(tmp_path):
+    scans = [flair(tmp_path, "01", session) for session in ("1", "2", "4")]
+    touch(tmp_path / "sub-01/ses-3/anat/sub-01_ses-3_T1w.nii.gz")
+    flair(tmp_path, "02", "1")  # one session: nothing to compare with
+    layout, cases = find_cases(tmp_path, tmp_path / "out")
+    assert layout == "bids"
+    assert [case.name for case in cases] == ["sub-01_ses-2", "sub-01_ses-4"]
+    assert [(case.case.time1, case.case.time2) for case in cases] == [tuple(scans[:2]), tuple(scans[1:])]
+    assert cases[0].case.outputs == [
+        tmp_path / "out/sub-01/ses-2/anat/sub-01_ses-2_desc-newLesions_mask.nii.gz",
+        tmp_path / "out/sub-01/ses-2/report.json",
+    ]
+    assert not any(case.problem for case in cases)
+
+
+def test_of_several_flairs_in_a_session_the_ones_named_alike_are_a_pair(tmp_path):
+    first = flair(tmp_path, "01", "1", "acq-3D_FLAIR")
+    flair(tmp_path, "01", "1", "acq-2D_FLAIR")
+    second = flair(tmp_path, "01", "2", "acq-3D_FLAIR")
+    _, (case,) = find_cases(tmp_path, tmp_path / "out")
+    assert (case.case.time1, case.case.time2) == (first, second)
+    flair(tmp_path, "01", "2", "acq-2D_FLAIR")
+    _, (case,) = find_cases(tmp_path, tmp_path / "out")
+    assert "ses-1 has 2 FLAIRs and ses-2 has 2" in case.problem
+
+
+def test_the_bids_description_says_that_it_is_a_derivative(tmp_path):
+    write_bids_description(tmp_path)
+    description = json.loads((tmp_path / "dataset_description.json").read_text())
+    assert description["DatasetType"] == "derivative"
+    assert description["GeneratedBy"][0]["Name"] == "lesionwise"
+    assert {"Name", "BIDSVersion"} <= set(description)
+    assert "cohort.*" in (tmp_path / ".bidsignore").read_text()
+
+
+@pytest.mark.parametrize(
+    ("layout", "extras", "error", "words"),
+    [
+        ("bids", Extras(), InputError, "no case found"),
+        ("flat", Extras(brain_mask_name="brain.nii.gz"), UsageError, "--brain-mask-name"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(tmp_path, layout, extras, error, words):
+    touch(tmp_path / "p_time01.nii.gz", tmp_path / "p_time02.nii.gz")
+    with pytest.raises(error, match=words):
+        find_cases(tmp_path, tmp_path / "out", layout, extras)
+
+
+def test_a_source_that_is_no_folder_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="no folder"):
+        find_cases(tmp_path / "missing", tmp_path / "out")
