@@ -11,9 +11,10 @@ from scipy import ndimage
 
 from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.errors import InputError
-from lesionwise.pipeline import WORKING_ORDER, find_brain, leave_out_unseen, prepare_pair
+from lesionwise.pipeline import prepare_pair
 from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES
 from lesionwise.progress import Progress
+from lesionwise.scan_pair import WORKING_ORDER, find_brain, leave_out_unseen
 from lesionwise.simulation.timepoints import SyntheticPair
 from lesionwise.volume import check_same_grid, read_mask, read_volume, to_orientation
 from train.array_files import store, stored

@@ -16,7 +16,8 @@ from typing import NoReturn
 import click
 
 from lesionwise import __version__
-from lesionwise.errors import InputError, LesionwiseError, UsageError
+from lesionwise.errors import UsageError
+from lesionwise.explanations import explain
 
 COMMANDS = ("segment", "batch", "preprocess", "evaluate", "phantom", "info")
 """The commands in the order in which help lists them."""
@@ -27,7 +28,7 @@ EXIT_TERMINATED = 128 + signal.SIGTERM
 EXIT_CODES = """\b
 Exit codes:
   0  done
-  1  something unexpected
+  1  something unexpected, or some patients of several failed
   2  usage: the command cannot do what was asked
   3  an input cannot be used, or an output cannot be written
   4  preprocessing failed its check
@@ -80,8 +81,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 def _explain(error: BaseException) -> tuple[str, int]:
     """Return one line for people and the exit code."""
     match error:
-        case LesionwiseError():
-            return str(error), error.exit_code
         case click.exceptions.NoArgsIsHelpError():
             error.show()
             return "", UsageError.exit_code
@@ -98,22 +97,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
             return (
                 "terminated; unfinished outputs were removed" if error.code == EXIT_TERMINATED else ""
             ), _code(error)
-        case MemoryError():
-            return "not enough memory; close other programs, give the container more, or lower --threads", 1
-        case OSError():
-            place = f"{error.filename}: " if error.filename else ""
-            return (
-                f"{place}{error.strerror or error}; check the disk and its permissions",
-                InputError.exit_code,
-            )
-        case _ if "allocate memory" in str(error) or "out of memory" in str(error):
-            return f"not enough memory ({_first_line(error)}); give it more, or run with --device cpu", 1
         case _:
-            return f"unexpected {type(error).__name__}: {_first_line(error)}; --debug shows where", 1
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "no message")
+            return explain(error)
 
 
 def _code(error: SystemExit) -> int:

@@ -13,6 +13,10 @@ class LesionwiseError(Exception):
     exit_code: ClassVar[int] = 1
 
 
+class SomeCasesFailedError(LesionwiseError):
+    """Some cases of several could not be done; the others are."""
+
+
 class UsageError(LesionwiseError):
     """The command was asked for something that cannot be done as asked."""
 

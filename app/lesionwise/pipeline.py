@@ -1,11 +1,7 @@
 """The story of one case: files -> volumes -> preprocessing -> network -> lesions -> files."""
 
-import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +11,18 @@ from numpy.typing import NDArray
 
 from lesionwise import __version__
 from lesionwise.devices import choose_device, choose_precision, describe, use_threads
-from lesionwise.errors import InputError, PreprocessingError
-from lesionwise.files import Writer, check_outputs, write_whole
+from lesionwise.files import Writer, check_outputs, json_writer, write_whole
 from lesionwise.inference import WINDOWS_AT_ONCE, network_runner, predict_probabilities
 from lesionwise.lesions import Lesion, lesion_table, remove_small_lesions
 from lesionwise.network import PATCH_SIZE
 from lesionwise.network_grid import NetworkGrid, network_grid
-from lesionwise.preprocessing.brain_extraction import extract_brain, gate_brain_masks
-from lesionwise.preprocessing.field_of_view import seen_by_both
 from lesionwise.preprocessing.normalization import normalize
 from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES, Recipe, preprocess_pair
 from lesionwise.progress import Progress
-from lesionwise.volume import (
-    Volume,
-    check_nifti_name,
-    check_same_grid,
-    image_writer,
-    in_order_of,
-    mask_writer,
-    read_mask,
-    read_volume,
-    to_orientation,
-)
+from lesionwise.scan_pair import WORKING_ORDER, find_brain, leave_out_unseen, note_oddities, read_pair
+from lesionwise.versions import installed_versions
+from lesionwise.volume import Volume, check_nifti_name, image_writer, in_order_of, mask_writer, to_orientation
 from lesionwise.weights import Weights, find_weights, load_weights
-
-WORKING_ORDER = "LPS"
-"""How axes run while images are computed with, so that the way a file is stored changes nothing.
-
-Bias correction and denoising depend a little on the order of the voxels. In this order, the usual one of
-scans converted from DICOM, they equal Anima's on the file as stored.
-"""
-
-REPORTED_PACKAGES = ("torch", "SimpleITK", "nibabel", "numpy", "scipy", "deepbet")
 
 Floats = NDArray[np.float32]
 
@@ -156,46 +132,8 @@ def read_case(case: Case) -> tuple[Volume, Volume, Volume | None]:
         if path:
             check_nifti_name(path)
     check_outputs(case.outputs, case.inputs)
-    time1, time2 = read_volume(case.time1), read_volume(case.time2)
-    check_same_grid(time1, time2)
-    time2 = replace(time2, affine=time1.affine)  # equal but for rounding
-    if case.brain_mask is None:
-        return time1, time2, None
-    brain = read_mask(case.brain_mask)
-    check_same_grid(time1, brain)
-    brain = replace(brain, affine=time1.affine)
-    if not brain.data.any():
-        raise InputError(f"{case.brain_mask}: the brain mask is empty; give one that covers the brain")
-    return time1, time2, brain
-
-
-def find_brain(time1: Volume, time2: Volume, threads: int) -> NDArray[np.bool_]:
-    """Return the union of the brain masks of both time points. Raises `PreprocessingError` at the gate."""
-    mask1, mask2 = (extract_brain(volume.data, volume.affine, threads) for volume in (time1, time2))
-    return gate_brain_masks(mask1, mask2, time1.voxel_mm3)
-
-
-def leave_out_unseen(time1: Volume, time2: Volume, brain: Volume, progress: Progress) -> Volume:
-    """Return the brain that both scans reached, with a warning where it is not all of it."""
-    seen = seen_by_both(time1.data, time2.data, brain.data, time1.voxel_mm3)
-    unseen_ml = float(brain.data.sum() - seen.sum()) * time1.voxel_mm3 / 1000
-    if not seen.any():
-        raise PreprocessingError(
-            "inside the brain mask one of the scans is zero everywhere; check the scans and the mask"
-        )
-    if unseen_ml > 0:
-        progress.warn(f"{unseen_ml:.1f} ml of the brain are not in both scans and were not searched")
-    return replace(brain, data=seen)
-
-
-def note_oddities(time1: Volume, time2: Volume, progress: Progress) -> None:
-    """Warn of what can be computed but is seldom meant."""
-    if not time1.states_orientation:
-        progress.warn(
-            "the header of time 1 does not say how the head lies; its axes are taken as right, anterior, superior"
-        )
-    if np.array_equal(time1.data, time2.data):
-        progress.warn("time 1 and time 2 hold the same image; nothing can be new")
+    pair = read_pair(case.time1, case.time2, case.brain_mask)
+    return pair.time1, pair.time2, pair.brain
 
 
 def prepare_pair(
@@ -254,8 +192,7 @@ def describe_case(
             "threads": engine.threads,
         },
         "weights_sha256": engine.weights.sha256,
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in REPORTED_PACKAGES},
+        "versions": installed_versions(),
         "seconds": progress.seconds,
     }
 
@@ -268,10 +205,5 @@ def writers(
     if case.probabilities:
         outputs[case.probabilities] = image_writer(case.probabilities, probability, like)
     if case.table:
-        text = json.dumps(report, indent=2, allow_nan=False) + "\n"
-        outputs[case.table] = partial(_write_text, text=text)
+        outputs[case.table] = json_writer(report)
     return outputs
-
-
-def _write_text(file: Any, text: str) -> None:
-    file.write(text.encode())

@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ quiet_option = click.option("--quiet", "-q", is_flag=True, help="Write nothing b
 
 # Read by `cli.main`, which handles errors, from the command line itself.
 debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show where an error arose.")
+
+threads_option = click.option(
+    "--threads", type=click.IntRange(0, 1024), default=1, help="CPU threads; 0: all that the process may use."
+)
 
 
 def compute_options(command: Command) -> Command:
@@ -35,12 +40,55 @@ def compute_options(command: Command) -> Command:
             default="auto",
             help="Where the network runs: auto is a GPU that works, else the CPU.",
         ),
-        click.option(
-            "--threads",
-            type=click.IntRange(0, 1024),
-            default=1,
-            help="CPU threads; 0: all that the process may use.",
-        ),
+        threads_option,
     ):
         command = option(command)
     return command
+
+
+def recipe_options(command: Command) -> Command:
+    """Add --recipe and a switch for each step; the command gets them as one `recipe`."""
+
+    @wraps(command)
+    def with_recipe(
+        *arguments: Any,
+        recipe: str,
+        bias_correction: bool | None,
+        denoise: bool | None,
+        match_histogram: bool | None,
+        **options: Any,
+    ) -> Any:
+        from dataclasses import replace
+
+        from lesionwise.preprocessing.recipe import RECIPES
+
+        asked = {
+            "bias_correction": bias_correction,
+            "denoising": denoise,
+            "histogram_matching": match_histogram,
+        }
+        changed = replace(RECIPES[recipe], **{step: on for step, on in asked.items() if on is not None})
+        return command(*arguments, recipe=changed, **options)
+
+    # Names and steps as in `lesionwise.preprocessing.recipe`, which is not imported because it imports SimpleITK.
+    options = (
+        click.option(
+            "--recipe",
+            type=click.Choice(["paper", "challenge"]),
+            default="paper",
+            help="paper: N4 and denoising; challenge: the organisers' script, which does not denoise.",
+        ),
+        _switch("--bias-correction", "N4 bias field correction"),
+        _switch("--denoise", "non-local means denoising"),
+        _switch("--match-histogram", "bringing the intensities of time 2 to those of time 1"),
+    )
+    decorated: Command = with_recipe
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated
+
+
+def _switch(name: str, step: str) -> Callable[[Command], Command]:
+    return click.option(
+        f"{name}/--no-{name[2:]}", default=None, help=f"Run or leave out {step}.  [default: the recipe's]"
+    )

@@ -2,11 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lesionwise.commands.options import FILE, FOLDER, compute_options, debug_option, quiet_option
+from lesionwise.commands.options import (
+    FILE,
+    FOLDER,
+    compute_options,
+    debug_option,
+    quiet_option,
+    recipe_options,
+)
+
+if TYPE_CHECKING:
+    from lesionwise.preprocessing.recipe import Recipe
 
 
 @click.command("segment", context_settings={"show_default": True})
@@ -16,8 +26,7 @@ from lesionwise.commands.options import FILE, FOLDER, compute_options, debug_opt
 @click.option("--probabilities", type=FILE, help="Also write the probability of new lesion.")
 @click.option("--json", "table", type=FILE, help="Also write the table of new lesions and what was done.")
 @click.option("--brain-mask", type=FILE, help="Use this brain mask instead of finding the brain.")
-@click.option("--no-bias-correction", is_flag=True, help="Skip N4 bias field correction.")
-@click.option("--no-denoise", is_flag=True, help="Skip non-local means denoising.")
+@recipe_options
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -40,8 +49,7 @@ def command(
     probabilities: Path | None,
     table: Path | None,
     brain_mask: Path | None,
-    no_bias_correction: bool,
-    no_denoise: bool,
+    recipe: "Recipe",
     threshold: float | None,
     overlap: float,
     weights: Path | None,
@@ -56,12 +64,11 @@ def command(
     The mask has the grid and the header geometry of time 1.
     """
     from lesionwise.pipeline import Case, Settings, segment_case
-    from lesionwise.preprocessing.recipe import Recipe
     from lesionwise.progress import show_progress
 
     case = Case(time1, time2, output, probabilities=probabilities, table=table, brain_mask=brain_mask)
     settings = Settings(
-        recipe=Recipe(bias_correction=not no_bias_correction, denoising=not no_denoise),
+        recipe=recipe,
         threshold=threshold,
         overlap=overlap,
         weights=weights,
