@@ -16,8 +16,7 @@ from typing import NoReturn
 import click
 
 from lesionwise import __version__
-from lesionwise.errors import UsageError
-from lesionwise.explanations import explain
+from lesionwise.errors import UsageError, explain
 
 COMMANDS = ("segment", "batch", "preprocess", "evaluate", "phantom", "info")
 """The commands in the order in which help lists them."""
@@ -28,7 +27,7 @@ EXIT_TERMINATED = 128 + signal.SIGTERM
 EXIT_CODES = """\b
 Exit codes:
   0  done
-  1  something unexpected, or some patients of several failed
+  1  something unexpected; or some cases of several failed
   2  usage: the command cannot do what was asked
   3  an input cannot be used, or an output cannot be written
   4  preprocessing failed its check

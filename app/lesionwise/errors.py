@@ -13,10 +13,6 @@ class LesionwiseError(Exception):
     exit_code: ClassVar[int] = 1
 
 
-class SomeCasesFailedError(LesionwiseError):
-    """Some cases of several could not be done; the others are."""
-
-
 class UsageError(LesionwiseError):
     """The command was asked for something that cannot be done as asked."""
 
@@ -45,3 +41,34 @@ class DeviceError(LesionwiseError):
     """The device that was asked for cannot be used."""
 
     exit_code = 5
+
+
+class SomeCasesError(LesionwiseError):
+    """Some cases of several failed; the others are done."""
+
+    exit_code = 1
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """Return one line for people and the exit code, also for errors that are not the program's own."""
+    match error:
+        case LesionwiseError():
+            message, code = str(error), error.exit_code
+        case MemoryError():
+            message = "not enough memory; close other programs, give the container more, or lower --threads"
+            code = LesionwiseError.exit_code
+        case OSError():
+            place = f"{error.filename}: " if error.filename else ""
+            message = f"{place}{error.strerror or error}; check the disk and its permissions"
+            code = InputError.exit_code
+        case _ if "allocate memory" in str(error) or "out of memory" in str(error):
+            message = f"not enough memory ({_first_line(error)}); give it more, or run with --device cpu"
+            code = LesionwiseError.exit_code
+        case _:
+            message = f"unexpected {type(error).__name__}: {_first_line(error)}; --debug shows where"
+            code = LesionwiseError.exit_code
+    return " ".join(message.split()), code
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "no message")

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lesionwise.challenge_layout import TIME1, TIME2, TRUTHS
-from lesionwise.errors import InputError, SomeCasesFailedError
-from lesionwise.explanations import explain
+from lesionwise.errors import InputError, SomeCasesError, explain
 from lesionwise.preprocess_case import PreprocessCase
 
 PreprocessOne = Callable[[PreprocessCase], object]
@@ -49,7 +48,7 @@ def preprocess_patients(
 ) -> None:
     """Call `preprocess` for each patient, and go on when one fails; `note` is told of each.
 
-    Raises `SomeCasesFailedError` at the end, with the names of those who failed.
+    Raises `SomeCasesError` at the end, with the names of those who failed.
     """
     failed: list[str] = []
     for number, case in enumerate(cases, start=1):
@@ -61,6 +60,6 @@ def preprocess_patients(
             failed.append(patient)
             note(f"{patient} failed: {explain(error)[0]}")
     if failed:
-        raise SomeCasesFailedError(
+        raise SomeCasesError(
             f"{len(failed)} of {len(cases)} patients failed: {', '.join(failed)}; the reasons stand above"
         )
