@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from small_case import brain, new_lesions, time_points, write_case
 
-from lesionwise import cli, preprocess_case
+from lesionwise import cli, scan_pair
 from lesionwise.challenge_layout import BRAIN_MASK, GROUND_TRUTH, TIME1, TIME2, TRUTHS
 from lesionwise.preprocess_case import REPORT
 from lesionwise.preprocessing.recipe import RECIPES, Recipe, preprocess_pair
@@ -48,7 +48,7 @@ def case(tmp_path_factory):
 @pytest.fixture
 def known_brain(monkeypatch):
     """The brain is known: nothing is extracted."""
-    monkeypatch.setattr(preprocess_case, "find_brain", lambda time1, time2, threads: brain())
+    monkeypatch.setattr(scan_pair, "find_brain", lambda *_: (brain(), "learned"))
 
 
 def voxels(path):
@@ -151,10 +151,10 @@ def test_a_folder_without_failures_ends_with_code_0_also_inside_itself(run, pati
 
 
 def test_an_unexpected_error_in_one_patient_does_not_end_the_run(run, patients, tmp_path, monkeypatch):
-    def broken(time1, time2, threads):
+    def broken(*_):
         raise ZeroDivisionError("odd")
 
-    monkeypatch.setattr(preprocess_case, "find_brain", broken)
+    monkeypatch.setattr(scan_pair, "find_brain", broken)
     code, err = run(patients, "-o", tmp_path / "out", "--quiet")
     assert code == 1
     assert "4 of 4 patients failed" in err

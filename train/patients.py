@@ -65,7 +65,7 @@ def prepare(
     truth = read_mask(patient / truth_file)
     check_same_grid(time1, time2)
     check_same_grid(time1, truth)
-    brain = read_mask(patient / brain_file).data if brain_file else find_brain(time1, time2, threads)
+    brain = read_mask(patient / brain_file).data if brain_file else find_brain(time1, time2, threads)[0]
     progress = Progress()
     seen = leave_out_unseen(time1, time2, replace(time1, data=brain), progress)
     first, second, inside, new = (to_orientation(v, WORKING_ORDER) for v in (time1, time2, seen, truth))

@@ -1,7 +1,7 @@
 """The story of one case: files -> volumes -> preprocessing -> network -> lesions -> files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,20 @@ from lesionwise.inference import WINDOWS_AT_ONCE, network_runner, predict_probab
 from lesionwise.lesions import Lesion, lesion_table, remove_small_lesions
 from lesionwise.network import PATCH_SIZE
 from lesionwise.network_grid import NetworkGrid, network_grid
+from lesionwise.preprocessing.brain_routes import DEFAULT_EXTRACTION
 from lesionwise.preprocessing.normalization import normalize
 from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES, Recipe, preprocess_pair
 from lesionwise.progress import Progress
-from lesionwise.scan_pair import WORKING_ORDER, find_brain, leave_out_unseen, note_oddities, read_pair
+from lesionwise.scan_pair import (
+    DEFAULT_OUTPUT_GRID,
+    WORKING_ORDER,
+    ScanPair,
+    Study,
+    leave_out_unseen,
+    note_oddities,
+    prepare_study,
+    read_pair,
+)
 from lesionwise.versions import installed_versions
 from lesionwise.volume import Volume, check_nifti_name, image_writer, in_order_of, mask_writer, to_orientation
 from lesionwise.weights import Weights, find_weights, load_weights
@@ -51,9 +61,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a case is computed. `threshold` None: the weights' own. `threads` 0: all that may be used."""
+    """How a case is computed. `threshold` None: the weights' own. `threads` 0: all that may be used.
+
+    `output_grid` counts with `register` only: the mask then lies on the grid of "time1", "time2" or "halfway".
+    """
 
     recipe: Recipe = RECIPES[DEFAULT_RECIPE]
+    register: bool = False
+    output_grid: str = DEFAULT_OUTPUT_GRID
+    brain_extraction: str = DEFAULT_EXTRACTION
     threshold: float | None = None
     overlap: float = 0.5
     weights: Path | None = None
@@ -103,37 +119,36 @@ def segment_case(case: Case, settings: Settings, progress: Progress) -> dict[str
     Raises the errors of `lesionwise.errors`.
     """
     with progress.step("reading"):
-        time1, time2, brain = read_case(case)
-        note_oddities(time1, time2, progress)
+        scans = read_case(case, settings)
+        note_oddities(scans.time1, scans.time2, progress)
     with progress.step("loading the network"):
         engine = Engine.start(settings, progress)
 
-    with progress.step("finding the brain"):
-        brain = brain or replace(time1, data=find_brain(time1, time2, engine.threads))
-        brain_ml = float(brain.data.sum()) * time1.voxel_mm3 / 1000
-        brain = leave_out_unseen(time1, time2, brain, progress)
-    first, second, inside = (to_orientation(volume, WORKING_ORDER) for volume in (time1, time2, brain))
+    output_grid = settings.output_grid if settings.register else None
+    study = prepare_study(scans, output_grid, settings.brain_extraction, engine.threads, progress)
+    brain_ml = float(study.brain.data.sum()) * study.brain.voxel_mm3 / 1000
+    brain = leave_out_unseen(study.time1, study.time2, study.brain, progress)
+    first, second, inside = (to_orientation(v, WORKING_ORDER) for v in (study.time1, study.time2, brain))
     pair = prepare_pair(first, second, inside, settings.recipe, engine.threads, progress)
-    probability = in_order_of(predict(pair, inside, engine, progress), inside, time1)
+    probability = study.to_output(in_order_of(predict(pair, inside, engine, progress), inside, brain))
     with progress.step("finding lesions"):
-        mask = remove_small_lesions(probability > engine.threshold, time1.spacing_mm)
-        lesions = lesion_table(mask, probability, time1.affine, time1.spacing_mm)
+        mask = remove_small_lesions(probability > engine.threshold, study.output.spacing_mm)
+        lesions = lesion_table(mask, probability, study.output.affine, study.output.spacing_mm)
 
-    report = describe_case(lesions, brain_ml, settings, engine, progress)
+    report = describe_case(lesions, brain_ml, study, settings, engine, progress)
     with progress.step("writing"):
-        write_whole(writers(case, mask, probability, report, time1))
+        write_whole(writers(case, mask, probability, report, study.output))
     progress.note(f"{len(lesions)} new lesions, {report['new_lesion_volume_mm3']:g} mm3")
     return report
 
 
-def read_case(case: Case) -> tuple[Volume, Volume, Volume | None]:
+def read_case(case: Case, settings: Settings) -> ScanPair:
     """Read and check the inputs, and check that the outputs can be written."""
     for path in (case.output, case.probabilities):
         if path:
             check_nifti_name(path)
     check_outputs(case.outputs, case.inputs)
-    pair = read_pair(case.time1, case.time2, case.brain_mask)
-    return pair.time1, pair.time2, pair.brain
+    return read_pair(case.time1, case.time2, case.brain_mask, one_grid=not settings.register)
 
 
 def prepare_pair(
@@ -171,6 +186,7 @@ def predict(pair: PreparedPair, brain: Volume, engine: Engine, progress: Progres
 def describe_case(
     lesions: Sequence[Lesion],
     brain_ml: float,
+    study: Study,
     settings: Settings,
     engine: Engine,
     progress: Progress,
@@ -181,6 +197,7 @@ def describe_case(
         "new_lesions": len(lesions),
         "new_lesion_volume_mm3": round(sum(lesion.volume_mm3 for lesion in lesions), 3),
         "brain_volume_ml": round(brain_ml, 1),
+        **study.as_json(),
         "lesions": [asdict(lesion) for lesion in lesions],
         "warnings": progress.warnings,
         "settings": {

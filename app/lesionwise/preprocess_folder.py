@@ -14,8 +14,12 @@ from lesionwise.preprocess_case import PreprocessCase
 PreprocessOne = Callable[[PreprocessCase], object]
 
 
-def find_patients(folder: Path, output: Path, template: Path | None = None) -> list[PreprocessCase]:
+def find_patients(
+    folder: Path, output: Path, template: Path | None = None, copy_truths: bool = True
+) -> list[PreprocessCase]:
     """Return a case for each subfolder of `folder`, sorted by name; each is written to the same name in `output`.
+
+    Ground truths lie on the grid of the scans: they are not to be copied where the images leave it.
 
     Hidden folders, and `output` where it lies in `folder`, are no patients. Whether the scans are there is
     found out when their turn comes. Raises `InputError` where there is no folder or no subfolder.
@@ -37,7 +41,7 @@ def find_patients(folder: Path, output: Path, template: Path | None = None) -> l
             patient / TIME2,
             output / patient.name,
             template=template,
-            copied=tuple(patient / name for name in TRUTHS if (patient / name).is_file()),
+            copied=tuple(patient / name for name in TRUTHS if copy_truths and (patient / name).is_file()),
         )
         for patient in patients
     ]

@@ -88,6 +88,21 @@ def recipe_options(command: Command) -> Command:
     return decorated
 
 
+register_option = click.option(
+    "--register",
+    is_flag=True,
+    help="Bring the two scans together first: rigidly, each half of the way; for scans on two grids.",
+)
+
+# The values that `lesionwise.preprocessing.brain_routes` knows.
+brain_extraction_option = click.option(
+    "--brain-extraction",
+    type=click.Choice(["auto", "learned", "atlas"]),
+    default="auto",
+    help="How the brain is found: auto is the learned way, and the atlas where that fails.",
+)
+
+
 def _switch(name: str, step: str) -> Callable[[Command], Command]:
     return click.option(
         f"{name}/--no-{name[2:]}", default=None, help=f"Run or leave out {step}.  [default: the recipe's]"

@@ -9,11 +9,14 @@ import click
 from lesionwise.commands.options import (
     FILE,
     FOLDER,
+    brain_extraction_option,
     compute_options,
     debug_option,
     quiet_option,
     recipe_options,
+    register_option,
 )
+from lesionwise.errors import UsageError
 
 if TYPE_CHECKING:
     from lesionwise.preprocessing.recipe import Recipe
@@ -21,11 +24,18 @@ if TYPE_CHECKING:
 
 @click.command("segment", context_settings={"show_default": True})
 @click.option("-t1", "--time1", type=FILE, required=True, help="FLAIR of the first time point.")
-@click.option("-t2", "--time2", type=FILE, required=True, help="FLAIR of the second, on the same grid.")
+@click.option("-t2", "--time2", type=FILE, required=True, help="FLAIR of the second.")
 @click.option("-o", "--output", type=FILE, required=True, help="Mask to write: 1 in new lesions, else 0.")
 @click.option("--probabilities", type=FILE, help="Also write the probability of new lesion.")
 @click.option("--json", "table", type=FILE, help="Also write the table of new lesions and what was done.")
 @click.option("--brain-mask", type=FILE, help="Use this brain mask instead of finding the brain.")
+@brain_extraction_option
+@register_option
+@click.option(
+    "--output-grid",
+    type=click.Choice(["time1", "halfway", "time2"]),
+    help="With --register: the grid of the outputs.  [default: time2]",
+)
 @recipe_options
 @click.option(
     "--threshold",
@@ -49,6 +59,9 @@ def command(
     probabilities: Path | None,
     table: Path | None,
     brain_mask: Path | None,
+    brain_extraction: str,
+    register: bool,
+    output_grid: str | None,
     recipe: "Recipe",
     threshold: float | None,
     overlap: float,
@@ -60,15 +73,21 @@ def command(
 ) -> None:
     """Write the mask of the lesions that are new at time 2.
 
-    Both scans are whole-head 3D FLAIRs of one patient on one grid (.nii or .nii.gz).
-    The mask has the grid and the header geometry of time 1.
+    Both scans are whole-head 3D FLAIRs of one patient (.nii or .nii.gz), on one grid or with --register.
+    The mask has the grid and the header geometry of time 1; with --register those of time 2.
     """
+    if output_grid and not register:
+        raise UsageError("--output-grid is for --register; without it both scans are on one grid")
     from lesionwise.pipeline import Case, Settings, segment_case
     from lesionwise.progress import show_progress
+    from lesionwise.scan_pair import DEFAULT_OUTPUT_GRID
 
     case = Case(time1, time2, output, probabilities=probabilities, table=table, brain_mask=brain_mask)
     settings = Settings(
         recipe=recipe,
+        register=register,
+        output_grid=output_grid or DEFAULT_OUTPUT_GRID,
+        brain_extraction=brain_extraction,
         threshold=threshold,
         overlap=overlap,
         weights=weights,
