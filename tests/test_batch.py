@@ -220,7 +220,7 @@ def test_bids_results_are_a_derivative(patient, weights, tmp_path, monkeypatch, 
         folder.mkdir(parents=True)
         shutil.copy(patient / name, folder / f"sub-x_ses-{session}_FLAIR.nii.gz")
     mask = np.asarray(nib.load(patient / BRAIN).dataobj) > 0
-    monkeypatch.setattr("lesionwise.pipeline.find_brain", lambda *_: mask)
+    monkeypatch.setattr("lesionwise.scan_pair.find_brain", lambda *_: (mask, "learned"))
     arguments = [
         "batch",
         tmp_path / "in",

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lesionwise.network_grid import network_grid
-from lesionwise.pipeline import WORKING_ORDER
 from lesionwise.preprocessing.bias_field import correct_bias_field
 from lesionwise.preprocessing.brain_extraction import PLAUSIBLE_BRAIN_ML, extract_brain
 from lesionwise.preprocessing.denoising import denoise
 from lesionwise.preprocessing.normalization import normalize
+from lesionwise.scan_pair import WORKING_ORDER
 from lesionwise.simulation.anatomy import Anatomy, template_maps
 from lesionwise.volume import Volume, check_same_grid, read_mask, read_volume, to_orientation
 from train.array_files import store, stored

@@ -11,9 +11,10 @@ from scipy import ndimage
 
 from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.errors import InputError
-from lesionwise.pipeline import WORKING_ORDER, find_brain, leave_out_unseen, prepare_pair
+from lesionwise.pipeline import prepare_pair
 from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES
 from lesionwise.progress import Progress
+from lesionwise.scan_pair import WORKING_ORDER, find_brain, leave_out_unseen
 from lesionwise.simulation.timepoints import SyntheticPair
 from lesionwise.volume import check_same_grid, read_mask, read_volume, to_orientation
 from train.array_files import store, stored
@@ -64,7 +65,7 @@ def prepare(
     truth = read_mask(patient / truth_file)
     check_same_grid(time1, time2)
     check_same_grid(time1, truth)
-    brain = read_mask(patient / brain_file).data if brain_file else find_brain(time1, time2, threads)
+    brain = read_mask(patient / brain_file).data if brain_file else find_brain(time1, time2, threads)[0]
     progress = Progress()
     seen = leave_out_unseen(time1, time2, replace(time1, data=brain), progress)
     first, second, inside, new = (to_orientation(v, WORKING_ORDER) for v in (time1, time2, seen, truth))

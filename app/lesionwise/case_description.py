@@ -1,10 +1,8 @@
 """What is said of a result, in the JSON and in the report: never the name of a file or a patient."""
 
 import hashlib
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,8 @@ from lesionwise.engine import Engine, Settings
 from lesionwise.errors import InputError
 from lesionwise.lesions import Lesion
 from lesionwise.progress import Progress
-
-REPORTED_PACKAGES = ("torch", "SimpleITK", "nibabel", "numpy", "scipy", "deepbet")
+from lesionwise.scan_pair import Study
+from lesionwise.versions import installed_versions
 
 
 def file_hashes(files: Mapping[str, Path]) -> dict[str, str]:
@@ -37,6 +35,8 @@ def describe_computation(settings: Settings, engine: Engine) -> dict[str, Any]:
         "settings": {
             "threshold": engine.threshold,
             "overlap": settings.overlap,
+            "registered_to": settings.output_grid if settings.register else None,
+            "brain_extraction": settings.brain_extraction,
             "preprocessing": list(settings.recipe.steps),
             "precision": str(engine.precision).removeprefix("torch."),
         },
@@ -45,7 +45,7 @@ def describe_computation(settings: Settings, engine: Engine) -> dict[str, Any]:
 
 def describe_case(
     lesions: Sequence[Lesion],
-    brain_ml: float,
+    study: Study,
     inputs_sha256: Mapping[str, str],
     settings: Settings,
     engine: Engine,
@@ -57,13 +57,13 @@ def describe_case(
         "lesionwise": computation["lesionwise"],
         "new_lesions": len(lesions),
         "new_lesion_volume_mm3": round(sum(lesion.volume_mm3 for lesion in lesions), 3),
-        "brain_volume_ml": round(brain_ml, 1),
+        "brain_volume_ml": round(float(study.brain.data.sum()) * study.brain.voxel_mm3 / 1000, 1),
+        **study.as_json(),
         "lesions": [asdict(lesion) for lesion in lesions],
         "warnings": progress.warnings,
         "settings": computation["settings"] | {"device": engine.device.type, "threads": engine.threads},
         "inputs_sha256": dict(inputs_sha256),
         "weights_sha256": computation["weights_sha256"],
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in REPORTED_PACKAGES},
+        "versions": installed_versions(),
         "seconds": progress.seconds,
     }

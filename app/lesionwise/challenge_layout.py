@@ -9,6 +9,12 @@ SEGMENTATION = "segmentation.nii.gz"
 PROBABILITIES = "probabilities.nii.gz"
 """What this program writes into a patient's folder of results."""
 
+TRUTHS = (GROUND_TRUTH, *(f"ground_truth_expert{expert}.nii.gz" for expert in range(1, 5)))
+"""The consensus and what each of the four experts marked."""
+
+BRAIN_MASK = "brain_mask.nii.gz"
+"""What the challenge's preprocessing adds: the brain of both time points together."""
+
 
 def patient_folder(number: int) -> str:
     """Return the name of a patient's folder."""

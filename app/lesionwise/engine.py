@@ -8,16 +8,24 @@ import torch
 from lesionwise.devices import choose_device, choose_precision, describe, use_threads
 from lesionwise.inference import Runner, network_runner
 from lesionwise.network import PATCH_SIZE
+from lesionwise.preprocessing.brain_routes import DEFAULT_EXTRACTION
 from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES, Recipe
 from lesionwise.progress import Progress
+from lesionwise.scan_pair import DEFAULT_OUTPUT_GRID
 from lesionwise.weights import Weights, find_weights, load_weights
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a case is computed. `threshold` None: the weights' own. `threads` 0: all that may be used."""
+    """How a case is computed. `threshold` None: the weights' own. `threads` 0: all that may be used.
+
+    `output_grid` counts with `register` only: the mask then lies on the grid of "time1", "time2" or "halfway".
+    """
 
     recipe: Recipe = RECIPES[DEFAULT_RECIPE]
+    register: bool = False
+    output_grid: str = DEFAULT_OUTPUT_GRID
+    brain_extraction: str = DEFAULT_EXTRACTION
     threshold: float | None = None
     overlap: float = 0.5
     weights: Path | None = None

@@ -4,12 +4,13 @@ Each file is written under a temporary name in its own folder and renamed at the
 sees half a file, and an existing file stays until its successor is complete.
 """
 
+import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from lesionwise.errors import InputError, UsageError
 
@@ -35,6 +36,28 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
         _check_writable(output)
 
 
+@contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """Make a folder where there is none; after an error, one that was made here and is empty goes again.
+
+    Raises `InputError` where it cannot be made.
+    """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: this folder cannot be made ({error.strerror}); choose another"
+        ) from error
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # it holds something
+            for place in made:
+                place.rmdir()
+        raise
+
+
 def write_whole(writers: Mapping[Path, Writer]) -> None:
     """Write several files, each in one step: all under temporary names first, then all renamed.
 
@@ -58,6 +81,12 @@ def write_whole(writers: Mapping[Path, Writer]) -> None:
         for leftover in temporary.values():
             with suppress(OSError):
                 leftover.unlink(missing_ok=True)
+
+
+def json_writer(content: Mapping[str, Any]) -> Writer:
+    """Return what writes a report as JSON; numbers that are not finite are refused."""
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    return lambda file: file.write(text.encode())
 
 
 def _write_new(path: Path, write: Writer) -> None:

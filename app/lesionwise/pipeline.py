@@ -1,9 +1,7 @@
 """The story of one case: files -> volumes -> preprocessing -> network -> lesions -> files."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +10,23 @@ from numpy.typing import NDArray
 
 from lesionwise.case_description import describe_case, file_hashes
 from lesionwise.engine import Engine, Settings
-from lesionwise.errors import InputError, PreprocessingError
-from lesionwise.files import Writer, check_outputs, write_whole
+from lesionwise.files import Writer, check_outputs, json_writer, write_whole
 from lesionwise.inference import WINDOWS_AT_ONCE, predict_probabilities
 from lesionwise.lesions import lesion_table, remove_small_lesions
 from lesionwise.network_grid import NetworkGrid, network_grid
-from lesionwise.preprocessing.brain_extraction import extract_brain, gate_brain_masks
-from lesionwise.preprocessing.field_of_view import seen_by_both
 from lesionwise.preprocessing.normalization import normalize
 from lesionwise.preprocessing.recipe import Recipe, preprocess_pair
 from lesionwise.progress import Progress
-from lesionwise.volume import (
-    Volume,
-    check_nifti_name,
-    check_same_grid,
-    image_writer,
-    in_order_of,
-    mask_writer,
-    read_mask,
-    read_volume,
-    to_orientation,
+from lesionwise.scan_pair import (
+    WORKING_ORDER,
+    ScanPair,
+    Study,
+    leave_out_unseen,
+    note_oddities,
+    prepare_study,
+    read_pair,
 )
-
-WORKING_ORDER = "LPS"
-"""How axes run while images are computed with, so that the way a file is stored changes nothing.
-
-Bias correction and denoising depend a little on the order of the voxels. In this order, the usual one of
-scans converted from DICOM, they equal Anima's on the file as stored.
-"""
+from lesionwise.volume import Volume, check_nifti_name, image_writer, in_order_of, mask_writer, to_orientation
 
 Floats = NDArray[np.float32]
 
@@ -79,21 +66,23 @@ class PreparedPair:
 
 @dataclass(frozen=True)
 class Scans:
-    """The inputs of a case as read, on the grid of time 1, and the brain mask if one was given."""
+    """The inputs of a case as read, and the sha256 of each file."""
 
-    time1: Volume
-    time2: Volume
-    brain: Volume | None
+    pair: ScanPair
     sha256: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class PreparedCase:
-    """A case ready for the network. `brain` lies in `WORKING_ORDER`, the scans as in their files."""
+    """A case ready for the network.
+
+    `brain`: what of the study's brain both scans reached; `inside`: the same in `WORKING_ORDER`.
+    """
 
     scans: Scans
+    study: Study
     brain: Volume
-    brain_ml: float
+    inside: Volume
     pair: PreparedPair
 
 
@@ -103,92 +92,51 @@ def segment_case(case: Case, settings: Settings, progress: Progress) -> dict[str
     All that can be refused is refused before the long work, and outputs appear only when all is done.
     Raises the errors of `lesionwise.errors`.
     """
-    scans = read_case(case, progress)
+    scans = read_case(case, settings, progress)
     with progress.step("loading the network"):
         engine = Engine.start(settings, progress)
-    prepared = prepare_case(scans, settings.recipe, engine.threads, progress)
+    prepared = prepare_case(scans, settings, engine.threads, progress)
     return finish_case(case, prepared, settings, engine, progress)
 
 
-def read_case(case: Case, progress: Progress) -> Scans:
+def read_case(case: Case, settings: Settings, progress: Progress) -> Scans:
     """Read and check the inputs, and check that the outputs can be written."""
     with progress.step("reading"):
         for path in (case.output, case.probabilities):
             if path:
                 check_nifti_name(path)
         check_outputs(case.outputs, case.inputs.values())
-        time1, time2 = read_volume(case.time1), read_volume(case.time2)
-        check_same_grid(time1, time2)
-        time2 = replace(time2, affine=time1.affine)  # equal but for rounding
-        brain = None
-        if case.brain_mask:
-            brain = read_mask(case.brain_mask)
-            check_same_grid(time1, brain)
-            brain = replace(brain, affine=time1.affine)
-            if not brain.data.any():
-                raise InputError(
-                    f"{case.brain_mask}: the brain mask is empty; give one that covers the brain"
-                )
-        note_oddities(time1, time2, progress)
-        return Scans(time1, time2, brain, file_hashes(case.inputs))
+        pair = read_pair(case.time1, case.time2, case.brain_mask, one_grid=not settings.register)
+        note_oddities(pair.time1, pair.time2, progress)
+        return Scans(pair, file_hashes(case.inputs))
 
 
-def prepare_case(scans: Scans, recipe: Recipe, threads: int, progress: Progress) -> PreparedCase:
+def prepare_case(scans: Scans, settings: Settings, threads: int, progress: Progress) -> PreparedCase:
     """Find the brain and preprocess: all that comes before the network, on the CPU."""
-    time1, time2 = scans.time1, scans.time2
-    with progress.step("finding the brain"):
-        brain = scans.brain or replace(time1, data=find_brain(time1, time2, threads))
-        brain_ml = float(brain.data.sum()) * time1.voxel_mm3 / 1000
-        brain = leave_out_unseen(time1, time2, brain, progress)
-    first, second, inside = (to_orientation(volume, WORKING_ORDER) for volume in (time1, time2, brain))
-    pair = prepare_pair(first, second, inside, recipe, threads, progress)
-    return PreparedCase(scans, inside, brain_ml, pair)
+    output_grid = settings.output_grid if settings.register else None
+    study = prepare_study(scans.pair, output_grid, settings.brain_extraction, threads, progress)
+    brain = leave_out_unseen(study.time1, study.time2, study.brain, progress)
+    first, second, inside = (to_orientation(v, WORKING_ORDER) for v in (study.time1, study.time2, brain))
+    pair = prepare_pair(first, second, inside, settings.recipe, threads, progress)
+    return PreparedCase(scans, study, brain, inside, pair)
 
 
 def finish_case(
     case: Case, prepared: PreparedCase, settings: Settings, engine: Engine, progress: Progress
 ) -> dict[str, Any]:
     """Run the network over a prepared case, find the lesions, write the outputs; return as `segment_case`."""
-    time1 = prepared.scans.time1
-    probability = in_order_of(predict(prepared.pair, prepared.brain, engine, progress), prepared.brain, time1)
+    study, inside = prepared.study, prepared.inside
+    probability = predict(prepared.pair, inside, engine, progress)
+    probability = study.to_output(in_order_of(probability, inside, prepared.brain))
     with progress.step("finding lesions"):
-        mask = remove_small_lesions(probability > engine.threshold, time1.spacing_mm)
-        lesions = lesion_table(mask, probability, time1.affine, time1.spacing_mm)
+        mask = remove_small_lesions(probability > engine.threshold, study.output.spacing_mm)
+        lesions = lesion_table(mask, probability, study.output.affine, study.output.spacing_mm)
 
-    report = describe_case(lesions, prepared.brain_ml, prepared.scans.sha256, settings, engine, progress)
+    report = describe_case(lesions, study, prepared.scans.sha256, settings, engine, progress)
     with progress.step("writing"):
-        write_whole(writers(case, mask, probability, report, time1))
+        write_whole(writers(case, mask, probability, report, study.output))
     progress.note(f"{len(lesions)} new lesions, {report['new_lesion_volume_mm3']:g} mm3")
     return report
-
-
-def find_brain(time1: Volume, time2: Volume, threads: int) -> NDArray[np.bool_]:
-    """Return the union of the brain masks of both time points. Raises `PreprocessingError` at the gate."""
-    mask1, mask2 = (extract_brain(volume.data, volume.affine, threads) for volume in (time1, time2))
-    return gate_brain_masks(mask1, mask2, time1.voxel_mm3)
-
-
-def leave_out_unseen(time1: Volume, time2: Volume, brain: Volume, progress: Progress) -> Volume:
-    """Return the brain that both scans reached, with a warning where it is not all of it."""
-    seen = seen_by_both(time1.data, time2.data, brain.data, time1.voxel_mm3)
-    unseen_ml = float(brain.data.sum() - seen.sum()) * time1.voxel_mm3 / 1000
-    if not seen.any():
-        raise PreprocessingError(
-            "inside the brain mask one of the scans is zero everywhere; check the scans and the mask"
-        )
-    if unseen_ml > 0:
-        progress.warn(f"{unseen_ml:.1f} ml of the brain are not in both scans and were not searched")
-    return replace(brain, data=seen)
-
-
-def note_oddities(time1: Volume, time2: Volume, progress: Progress) -> None:
-    """Warn of what can be computed but is seldom meant."""
-    if not time1.states_orientation:
-        progress.warn(
-            "the header of time 1 does not say how the head lies; its axes are taken as right, anterior, superior"
-        )
-    if np.array_equal(time1.data, time2.data):
-        progress.warn("time 1 and time 2 hold the same image; nothing can be new")
 
 
 def prepare_pair(
@@ -230,10 +178,5 @@ def writers(
     if case.probabilities:
         outputs[case.probabilities] = image_writer(case.probabilities, probability, like)
     if case.table:
-        text = json.dumps(report, indent=2, allow_nan=False) + "\n"
-        outputs[case.table] = partial(_write_text, text=text)
+        outputs[case.table] = json_writer(report)
     return outputs
-
-
-def _write_text(file: Any, text: str) -> None:
-    file.write(text.encode())

@@ -113,17 +113,15 @@ def read_mask(path: Path | str) -> Volume:
     return Volume(volume.data > 0, volume.affine, volume.header, volume.name)
 
 
-def check_same_grid(first: Volume, second: Volume) -> None:
-    """Raise `InputError` unless both have the same shape and, within 1e-4, the same affine."""
+def check_same_grid(first: Volume, second: Volume, advice: str = "bring them on one grid first") -> None:
+    """Raise `InputError`, with advice, unless both have the same shape and, within 1e-4, the same affine."""
     both = f"{first.name} and {second.name}"
     if first.data.shape != second.data.shape:
         sizes = " and ".join(" x ".join(map(str, v.data.shape)) for v in (first, second))
-        raise InputError(f"{both}: the sizes differ ({sizes} voxels); bring them on one grid first")
+        raise InputError(f"{both}: the sizes differ ({sizes} voxels); {advice}")
     difference = float(np.abs(first.affine - second.affine).max())
     if difference > GRID_TOLERANCE:
-        raise InputError(
-            f"{both}: the geometry differs (affines by {difference:.3g}); bring them on one grid first"
-        )
+        raise InputError(f"{both}: the geometry differs (affines by {difference:.3g}); {advice}")
 
 
 def to_canonical(volume: Volume) -> Volume:
@@ -136,13 +134,19 @@ def to_orientation(volume: Volume, axis_codes: str) -> Volume:
     orientation = ornt_transform(io_orientation(volume.affine), axcodes2ornt(axis_codes))
     data = np.ascontiguousarray(apply_orientation(volume.data, orientation))
     affine = volume.affine @ inv_ornt_aff(orientation, volume.data.shape)
-    axes = np.argsort(orientation[:, 0])
-    header = volume.header.copy()
+    turned = on_grid(data, affine, volume)
+    turned.header["pixdim"][1:4] = volume.header["pixdim"][1:4][np.argsort(orientation[:, 0])]
+    return turned
+
+
+def on_grid(data: NDArray[Any], affine: NDArray[np.float64], like: Volume) -> Volume:
+    """Return an array (x, y, z) as a volume of its own geometry; units and name are those of another volume."""
+    header = like.header.copy()
     header["dim"][:] = [3, *data.shape, 1, 1, 1, 1]
-    header["pixdim"][1:4] = header["pixdim"][1:4][axes]
+    header["pixdim"][1:4] = voxel_sizes(affine)
     header.set_sform(affine, code=2)
     header["qform_code"] = 0
-    return Volume(data, affine, header, volume.name)
+    return Volume(data, affine, header, like.name)
 
 
 def in_order_of(array: NDArray[Any], current: Volume, wanted: Volume) -> NDArray[Any]:

@@ -71,8 +71,8 @@ def _segment(item: BatchCase, settings: Settings, engine: Engine, progress: Prog
         raise InputError(item.problem)
     for path in item.case.outputs:
         make_folder(path.parent)
-    scans = read_case(item.case, progress)
-    prepared = prepare_case(scans, settings.recipe, engine.threads, progress)
+    scans = read_case(item.case, settings, progress)
+    prepared = prepare_case(scans, settings, engine.threads, progress)
     return finish_case(item.case, prepared, settings, engine, progress)
 
 

@@ -1,10 +1,13 @@
 """Options that several commands share."""
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from lesionwise.errors import UsageError
 
 if TYPE_CHECKING:
     from lesionwise.engine import Settings
@@ -20,6 +23,10 @@ quiet_option = click.option("--quiet", "-q", is_flag=True, help="Write nothing b
 
 # Read by `cli.main`, which handles errors, from the command line itself.
 debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show where an error arose.")
+
+threads_option = click.option(
+    "--threads", type=click.IntRange(0, 1024), default=1, help="CPU threads; 0: all that the process may use."
+)
 
 
 def compute_options(command: Command) -> Command:
@@ -38,15 +45,73 @@ def compute_options(command: Command) -> Command:
             default="auto",
             help="Where the network runs: auto is a GPU that works, else the CPU.",
         ),
-        click.option(
-            "--threads",
-            type=click.IntRange(0, 1024),
-            default=1,
-            help="CPU threads; 0: all that the process may use.",
-        ),
+        threads_option,
     ):
         command = option(command)
     return command
+
+
+def recipe_options(command: Command) -> Command:
+    """Add --recipe and a switch for each step; the command gets them as one `recipe`."""
+
+    @wraps(command)
+    def with_recipe(
+        *arguments: Any,
+        recipe: str,
+        bias_correction: bool | None,
+        denoise: bool | None,
+        match_histogram: bool | None,
+        **options: Any,
+    ) -> Any:
+        from dataclasses import replace
+
+        from lesionwise.preprocessing.recipe import RECIPES
+
+        asked = {
+            "bias_correction": bias_correction,
+            "denoising": denoise,
+            "histogram_matching": match_histogram,
+        }
+        changed = replace(RECIPES[recipe], **{step: on for step, on in asked.items() if on is not None})
+        return command(*arguments, recipe=changed, **options)
+
+    # Names and steps as in `lesionwise.preprocessing.recipe`, which is not imported because it imports SimpleITK.
+    options = (
+        click.option(
+            "--recipe",
+            type=click.Choice(["paper", "challenge"]),
+            default="paper",
+            help="paper: N4 and denoising; challenge: the organisers' script, which does not denoise.",
+        ),
+        _switch("--bias-correction", "N4 bias field correction"),
+        _switch("--denoise", "non-local means denoising"),
+        _switch("--match-histogram", "bringing the intensities of time 2 to those of time 1"),
+    )
+    decorated: Command = with_recipe
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated
+
+
+register_option = click.option(
+    "--register",
+    is_flag=True,
+    help="Bring the two scans together first: rigidly, each half of the way; for scans on two grids.",
+)
+
+# The values that `lesionwise.preprocessing.brain_routes` knows.
+brain_extraction_option = click.option(
+    "--brain-extraction",
+    type=click.Choice(["auto", "learned", "atlas"]),
+    default="auto",
+    help="How the brain is found: auto is the learned way, and the atlas where that fails.",
+)
+
+
+def _switch(name: str, step: str) -> Callable[[Command], Command]:
+    return click.option(
+        f"{name}/--no-{name[2:]}", default=None, help=f"Run or leave out {step}.  [default: the recipe's]"
+    )
 
 
 def segmentation_options(command: Command) -> Command:
@@ -65,17 +130,28 @@ def segmentation_options(command: Command) -> Command:
             type=click.FloatRange(0, 1, min_open=True, max_open=True),
             help="Probability above which a voxel is lesion.  [default: the weights']",
         ),
-        click.option("--no-denoise", is_flag=True, help="Skip non-local means denoising."),
-        click.option("--no-bias-correction", is_flag=True, help="Skip N4 bias field correction."),
+        recipe_options,
+        click.option(
+            "--output-grid",
+            type=click.Choice(["time1", "halfway", "time2"]),
+            help="With --register: the grid of the outputs.  [default: time2]",
+        ),
+        register_option,
+        brain_extraction_option,
     ):
         command = option(command)
     return command
 
 
-def settings_from(*, no_bias_correction: bool, no_denoise: bool, **options: Any) -> "Settings":
-    """Return the settings that the options of `segmentation_options` ask for."""
-    from lesionwise.engine import Settings
-    from lesionwise.preprocessing.recipe import Recipe
+def settings_from(*, register: bool, output_grid: str | None, **options: Any) -> "Settings":
+    """Return the settings that the options of `segmentation_options` ask for.
 
-    recipe = Recipe(bias_correction=not no_bias_correction, denoising=not no_denoise)
-    return Settings(recipe=recipe, **options)
+    Raises:
+        UsageError: an output grid is named, but the scans are not to be registered.
+    """
+    if output_grid and not register:
+        raise UsageError("--output-grid is for --register; without it both scans are on one grid")
+    from lesionwise.engine import Settings
+    from lesionwise.scan_pair import DEFAULT_OUTPUT_GRID
+
+    return Settings(register=register, output_grid=output_grid or DEFAULT_OUTPUT_GRID, **options)

@@ -11,7 +11,7 @@ from lesionwise.commands.options import FILE, debug_option, quiet_option, segmen
 
 @click.command("segment", context_settings={"show_default": True})
 @click.option("-t1", "--time1", type=FILE, required=True, help="FLAIR of the first time point.")
-@click.option("-t2", "--time2", type=FILE, required=True, help="FLAIR of the second, on the same grid.")
+@click.option("-t2", "--time2", type=FILE, required=True, help="FLAIR of the second.")
 @click.option("-o", "--output", type=FILE, required=True, help="Mask to write: 1 in new lesions, else 0.")
 @click.option("--probabilities", type=FILE, help="Also write the probability of new lesion.")
 @click.option("--json", "table", type=FILE, help="Also write the table of new lesions and what was done.")
@@ -31,8 +31,8 @@ def command(
 ) -> None:
     """Write the mask of the lesions that are new at time 2.
 
-    Both scans are whole-head 3D FLAIRs of one patient on one grid (.nii or .nii.gz).
-    The mask has the grid and the header geometry of time 1.
+    Both scans are whole-head 3D FLAIRs of one patient (.nii or .nii.gz), on one grid or with --register.
+    The mask has the grid and the header geometry of time 1; with --register those of time 2.
     """
     from lesionwise.pipeline import Case, segment_case
     from lesionwise.progress import show_progress

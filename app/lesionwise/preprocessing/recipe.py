@@ -53,11 +53,13 @@ def preprocess_pair(
     recipe: Recipe = RECIPES[DEFAULT_RECIPE],
     threads: int = 1,
     on_step: Callable[[str], None] = lambda _step: None,
+    template: NDArray[np.floating] | None = None,
 ) -> tuple[Image, Image]:
     """Return both time points preprocessed, float32, zero outside the brain but for the rim below.
 
     `time1`, `time2` and `brain_mask` are (x, y, z) on one grid; the result is on the same. Each time point is
-    treated on its own, but that histogram matching brings time 2 to time 1. `on_step` is called with the name of
+    treated on its own, but that histogram matching brings time 2 to time 1, or both to `template`, an image of
+    any size, as the challenge's script does with its option -t. `on_step` is called with the name of
     each step (see `Recipe.steps`) before it runs.
 
     Denoising after masking, the order that the tools have, averages zeros and brain in the voxels next to the
@@ -77,6 +79,8 @@ def preprocess_pair(
             pair = first, second
         elif step == "denoising":
             pair = denoise(pair[0], threads), denoise(pair[1], threads)
+        elif step == "histogram matching" and template is not None:
+            pair = match_histogram(pair[0], template, threads), match_histogram(pair[1], template, threads)
         elif step == "histogram matching":
             pair = pair[0], match_histogram(pair[1], pair[0], threads)
     return pair

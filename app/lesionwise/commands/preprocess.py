@@ -1,0 +1,88 @@
+"""`lesionwise preprocess`: the brain mask and the preprocessed images of one pair or of a folder of patients."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lesionwise.commands.options import (
+    FILE,
+    FOLDER,
+    brain_extraction_option,
+    debug_option,
+    quiet_option,
+    recipe_options,
+    register_option,
+    threads_option,
+)
+from lesionwise.errors import UsageError
+
+if TYPE_CHECKING:
+    from lesionwise.preprocessing.recipe import Recipe
+
+
+@click.command("preprocess", context_settings={"show_default": True})
+@click.argument("patients", type=FOLDER, required=False, metavar="[DIR_OF_PATIENTS]")
+@click.option("-t1", "--time1", type=FILE, help="FLAIR of the first time point.")
+@click.option("-t2", "--time2", type=FILE, help="FLAIR of the second.")
+@click.option("-o", "--output", type=FOLDER, required=True, help="Folder to write into.")
+@click.option("--brain-mask", type=FILE, help="Use this brain mask instead of finding the brain.")
+@brain_extraction_option
+@register_option
+@recipe_options
+@click.option(
+    "--template", type=FILE, help="Bring the intensities of both to those of this image (the script's -t)."
+)
+@threads_option
+@quiet_option
+@debug_option
+def command(
+    patients: Path | None,
+    time1: Path | None,
+    time2: Path | None,
+    output: Path,
+    brain_mask: Path | None,
+    brain_extraction: str,
+    register: bool,
+    recipe: "Recipe",
+    template: Path | None,
+    threads: int,
+    quiet: bool,
+) -> None:
+    """Write what a network would be given: brain mask and preprocessed images.
+
+    \b
+    preprocess -t1 FLAIR1 -t2 FLAIR2 -o DIR   one pair
+    preprocess DIR_OF_PATIENTS -o OUT         each DIR_OF_PATIENTS/PATIENT in the challenge's layout
+                                              to OUT/PATIENT; goes on after one that fails
+
+    Into each folder go flair_time01_on_middle_space.nii.gz, flair_time02_on_middle_space.nii.gz
+    (float32, the input's geometry), brain_mask.nii.gz, preprocessing.json (what was done), and, of patients,
+    copies of the ground truths. With --register the images lie in the half-way space.
+    """
+    from dataclasses import replace
+
+    from lesionwise.devices import use_threads
+    from lesionwise.preprocess_case import Options, PreprocessCase, preprocess_case
+    from lesionwise.preprocess_folder import find_patients, preprocess_patients
+    from lesionwise.progress import show_progress
+
+    if template:
+        recipe = replace(recipe, histogram_matching=True)
+    options = Options(recipe, register, brain_extraction, use_threads(threads))
+    if time1 and time2 and not patients:
+        case = PreprocessCase(time1, time2, output, brain_mask=brain_mask, template=template)
+        with show_progress(quiet) as progress:
+            preprocess_case(case, options, progress)
+    elif patients and not (time1 or time2 or brain_mask):
+        cases = find_patients(patients, output, template, copy_truths=not register)
+
+        def preprocess(case: PreprocessCase) -> None:
+            with show_progress(quiet) as progress:
+                preprocess_case(case, options, progress)
+
+        preprocess_patients(cases, preprocess, lambda line: click.echo(line, err=True))
+    else:
+        raise UsageError(
+            "give two scans (-t1 FLAIR1 -t2 FLAIR2, perhaps --brain-mask) or a folder of patients, and -o"
+        )

@@ -1,0 +1,116 @@
+"""The story of `lesionwise preprocess`: two scans in, the images that a network would be given and the brain mask out."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lesionwise import __version__
+from lesionwise.challenge_layout import BRAIN_MASK, TIME1, TIME2
+from lesionwise.files import Writer, check_outputs, json_writer, output_folder, write_whole
+from lesionwise.preprocessing.brain_routes import DEFAULT_EXTRACTION
+from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES, Recipe, preprocess_pair
+from lesionwise.progress import Progress
+from lesionwise.scan_pair import WORKING_ORDER, note_oddities, prepare_study, read_pair
+from lesionwise.versions import installed_versions
+from lesionwise.volume import image_writer, in_order_of, mask_writer, read_image, to_orientation
+
+REPORT = "preprocessing.json"
+"""What was done, in the folder of each patient."""
+
+
+@dataclass(frozen=True)
+class PreprocessCase:
+    """The files of one case: two scans in, a folder out; in it the challenge's names and `REPORT`.
+
+    `template`: with histogram matching, both images are brought to this one instead of time 2 to time 1.
+    `copied`: files that are copied into the folder as they are (the experts' masks).
+    """
+
+    time1: Path
+    time2: Path
+    folder: Path
+    brain_mask: Path | None = None
+    template: Path | None = None
+    copied: tuple[Path, ...] = ()
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The files that are read."""
+        given = (self.time1, self.time2, self.brain_mask, self.template, *self.copied)
+        return [path for path in given if path]
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The files that are written."""
+        names = (BRAIN_MASK, TIME1, TIME2, REPORT, *(path.name for path in self.copied))
+        return [self.folder / name for name in names]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How cases are preprocessed. `register`: bring the scans to the half-way space, where outputs then lie."""
+
+    recipe: Recipe = RECIPES[DEFAULT_RECIPE]
+    register: bool = False
+    brain_extraction: str = DEFAULT_EXTRACTION
+    threads: int = 1
+
+
+def preprocess_case(case: PreprocessCase, options: Options, progress: Progress) -> dict[str, Any]:
+    """Preprocess one case, write its outputs into its folder and return what the report holds.
+
+    The images are float32 on the grid of the scans, with the header geometry of each, or on the
+    half-way grid. The folder is made where it is missing. Raises the errors of `lesionwise.errors`.
+    """
+    with output_folder(case.folder):
+        check_outputs(case.outputs, case.inputs)
+        return _preprocess(case, options, progress)
+
+
+def _preprocess(case: PreprocessCase, options: Options, progress: Progress) -> dict[str, Any]:
+    with progress.step("reading"):
+        pair = read_pair(case.time1, case.time2, case.brain_mask, one_grid=not options.register)
+        note_oddities(pair.time1, pair.time2, progress)
+        template = read_image(case.template).data if case.template else None
+        copies = {path.name: path.read_bytes() for path in case.copied}
+        if copies and options.register:
+            progress.warn(
+                "the ground truths lie on the grid of the scans, which the images here no longer do"
+            )
+    output_grid = "halfway" if options.register else None
+    study = prepare_study(pair, output_grid, options.brain_extraction, options.threads, progress)
+
+    first, second, inside = (
+        to_orientation(v, WORKING_ORDER) for v in (study.time1, study.time2, study.brain)
+    )
+    with progress.steps() as on_step:
+        images = preprocess_pair(
+            first.data, second.data, inside.data, options.recipe, options.threads, on_step, template
+        )
+    report = {
+        "lesionwise": __version__,
+        "preprocessing": list(options.recipe.steps),
+        **study.as_json(),
+        "brain_volume_ml": round(float(study.brain.data.sum()) * study.brain.voxel_mm3 / 1000, 1),
+        "warnings": progress.warnings,
+        "threads": options.threads,
+        "versions": installed_versions(),
+        "seconds": progress.seconds,
+    }
+    with progress.step("writing"):
+        writers: dict[Path, Writer] = {}
+        for name, image, scan in ((TIME1, images[0], study.time1), (TIME2, images[1], study.time2)):
+            path = case.folder / name
+            writers[path] = image_writer(path, in_order_of(image, inside, scan), scan)
+        mask_path = case.folder / BRAIN_MASK
+        writers[mask_path] = mask_writer(mask_path, study.brain.data, study.time1)
+        writers[case.folder / REPORT] = json_writer(report)
+        for name, content in copies.items():
+            writers[case.folder / name] = partial(_write_bytes, content=content)
+        write_whole(writers)
+    return report
+
+
+def _write_bytes(file: BinaryIO, content: bytes) -> None:
+    file.write(content)

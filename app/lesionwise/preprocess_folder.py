@@ -1,0 +1,69 @@
+"""A folder of patients in the challenge's layout, preprocessed one after the other.
+
+What the challenge's `animaMSLongitudinalPreprocessing.py` does with a folder, but that a patient who fails does not
+end the run.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lesionwise.challenge_layout import TIME1, TIME2, TRUTHS
+from lesionwise.errors import InputError, SomeCasesError, explain
+from lesionwise.preprocess_case import PreprocessCase
+
+PreprocessOne = Callable[[PreprocessCase], object]
+
+
+def find_patients(
+    folder: Path, output: Path, template: Path | None = None, copy_truths: bool = True
+) -> list[PreprocessCase]:
+    """Return a case for each subfolder of `folder`, sorted by name; each is written to the same name in `output`.
+
+    Ground truths lie on the grid of the scans: they are not to be copied where the images leave it.
+
+    Hidden folders, and `output` where it lies in `folder`, are no patients. Whether the scans are there is
+    found out when their turn comes. Raises `InputError` where there is no folder or no subfolder.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: this is no folder; give a folder of patients, or two scans with -t1 and -t2"
+        )
+    patients = sorted(
+        entry
+        for entry in folder.iterdir()
+        if entry.is_dir() and entry.name[0] != "." and entry.resolve() != output.resolve()
+    )
+    if not patients:
+        raise InputError(f"{folder}: no patient found; it takes PATIENT/{TIME1} and PATIENT/{TIME2}")
+    return [
+        PreprocessCase(
+            patient / TIME1,
+            patient / TIME2,
+            output / patient.name,
+            template=template,
+            copied=tuple(patient / name for name in TRUTHS if copy_truths and (patient / name).is_file()),
+        )
+        for patient in patients
+    ]
+
+
+def preprocess_patients(
+    cases: list[PreprocessCase], preprocess: PreprocessOne, note: Callable[[str], None]
+) -> None:
+    """Call `preprocess` for each patient, and go on when one fails; `note` is told of each.
+
+    Raises `SomeCasesError` at the end, with the names of those who failed.
+    """
+    failed: list[str] = []
+    for number, case in enumerate(cases, start=1):
+        patient = case.folder.name
+        note(f"{patient} ({number} of {len(cases)})")
+        try:
+            preprocess(case)
+        except Exception as error:
+            failed.append(patient)
+            note(f"{patient} failed: {explain(error)[0]}")
+    if failed:
+        raise SomeCasesError(
+            f"{len(failed)} of {len(cases)} patients failed: {', '.join(failed)}; the reasons stand above"
+        )

@@ -1,0 +1,234 @@
+"""`lesionwise preprocess`: what it writes equals the Anima tools, in the scans' geometry, for a pair and for a folder."""
+
+import json
+import os
+import shutil
+import signal
+
+import nibabel as nib
+import numpy as np
+import pytest
+from small_case import brain, new_lesions, time_points, write_case
+
+from lesionwise import cli, scan_pair
+from lesionwise.challenge_layout import BRAIN_MASK, GROUND_TRUTH, TIME1, TIME2, TRUTHS
+from lesionwise.preprocess_case import REPORT
+from lesionwise.preprocessing.recipe import RECIPES, Recipe, preprocess_pair
+
+GEOMETRY_FIELDS = ("dim", "pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z")
+
+
+@pytest.fixture(autouse=True)
+def keep_signal():
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def run(capsys):
+    """Return a function that runs `preprocess` and returns its exit code and what it wrote to standard error."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["preprocess", *map(str, arguments)])
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert "Traceback" not in captured.err
+        return ended.value.code, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    return write_case(tmp_path_factory.mktemp("case"))
+
+
+@pytest.fixture
+def known_brain(monkeypatch):
+    """The brain is known: nothing is extracted."""
+    monkeypatch.setattr(scan_pair, "find_brain", lambda *_: (brain(), "learned"))
+
+
+def voxels(path):
+    return np.asarray(nib.load(path).dataobj)
+
+
+def relative_rms(image, expected):
+    return float(np.sqrt(((image - expected) ** 2).sum() / (expected**2).sum()))
+
+
+@pytest.mark.parametrize(
+    ("options", "recipe"),
+    [
+        ((), RECIPES["paper"]),
+        (("--recipe", "challenge"), RECIPES["challenge"]),
+        (("--recipe", "challenge", "--denoise"), RECIPES["paper"]),
+        (("--no-bias-correction", "--no-denoise"), Recipe(False, False)),
+        (("--no-denoise", "--match-histogram"), Recipe(denoising=False, histogram_matching=True)),
+    ],
+)
+def test_a_pair_is_written_in_its_geometry_with_what_was_done(run, case, tmp_path, options, recipe):
+    code, err = run(
+        "-t1", case[0], "-t2", case[1], "--brain-mask", case[2], "-o", tmp_path / "new" / "out", *options
+    )
+    assert code == 0, err
+    out = tmp_path / "new" / "out"
+    assert {path.name for path in out.iterdir()} == {TIME1, TIME2, BRAIN_MASK, REPORT}
+    expected = preprocess_pair(*time_points(), brain(), recipe)
+    for name, source, image in zip((TIME1, TIME2), case, expected, strict=False):
+        written, header = nib.load(out / name), nib.load(source).header
+        assert written.header.get_data_dtype() == np.float32
+        for field in GEOMETRY_FIELDS:
+            assert written.header[field].tobytes() == header[field].tobytes(), field
+        np.testing.assert_array_equal(voxels(out / name), image)
+    np.testing.assert_array_equal(voxels(out / BRAIN_MASK), brain())
+    report = json.loads((out / REPORT).read_text())
+    assert report["preprocessing"] == list(recipe.steps)
+    assert report["brain_extraction"] == "given"
+    assert report["brain_volume_ml"] == pytest.approx(brain().sum() * 1.2 / 1000, abs=0.06)
+    assert str(case[0]) not in json.dumps(report)
+
+
+def test_with_a_template_both_images_come_to_its_intensities(run, case, tmp_path):
+    template = np.where(brain(), 10 * time_points()[0], 0)
+    nib.save(nib.Nifti1Image(template, nib.load(case[0]).affine), tmp_path / "template.nii")
+    code, err = run(
+        *("-t1", case[0], "-t2", case[1], "--brain-mask", case[2], "-o", tmp_path / "out", "--no-denoise"),
+        *("--no-bias-correction", "--template", tmp_path / "template.nii"),
+    )
+    assert code == 0, err
+    for name in (TIME1, TIME2):
+        median = np.median(voxels(tmp_path / "out" / name)[brain()])
+        assert median == pytest.approx(np.median(template[brain()]), rel=0.01)
+
+
+@pytest.fixture
+def patients(case, tmp_path):
+    """Return a folder of two patients with truths, one whose second scan is damaged, one with nothing."""
+    folder = tmp_path / "patients"
+    for name in ("patient001", "patient002", "patient003"):
+        (folder / name).mkdir(parents=True)
+        shutil.copy(case[0], folder / name / TIME1)
+        shutil.copy(case[1], folder / name / TIME2)
+        truth = nib.Nifti1Image(new_lesions().astype(np.uint8), nib.load(case[0]).affine)
+        nib.save(truth, folder / name / GROUND_TRUTH)
+    (folder / "patient001" / TRUTHS[4]).write_bytes(b"the fourth expert")
+    (folder / "patient002" / TIME2).write_bytes(b"not a scan")
+    (folder / "patient000").mkdir()
+    (folder / ".hidden").mkdir()
+    return folder
+
+
+def test_a_folder_of_patients_goes_on_after_failures_and_ends_with_code_1(
+    run, patients, known_brain, tmp_path
+):
+    code, err = run(patients, "-o", tmp_path / "out", "--no-denoise", "--quiet")
+    assert code == 1
+    assert "2 of 4 patients failed: patient000, patient002" in err.splitlines()[-1]
+    assert "no such file" in err
+    assert "not a NIfTI file" in err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["patient001", "patient003"]
+    names = {path.name for path in (tmp_path / "out" / "patient001").iterdir()}
+    assert names == {TIME1, TIME2, BRAIN_MASK, REPORT, GROUND_TRUTH, TRUTHS[4]}
+    for name in (GROUND_TRUTH, TRUTHS[4]):
+        copy = tmp_path / "out" / "patient001" / name
+        assert copy.read_bytes() == (patients / "patient001" / name).read_bytes()
+    report = json.loads((tmp_path / "out" / "patient003" / REPORT).read_text())
+    assert report["preprocessing"] == ["masking", "bias correction"]
+    assert report["brain_extraction"] == "learned"
+
+
+def test_a_folder_without_failures_ends_with_code_0_also_inside_itself(run, patients, known_brain):
+    for name in ("patient000", "patient002"):
+        shutil.rmtree(patients / name)
+    for _ in range(2):  # the second time the outputs are there, and are no patients
+        code, err = run(patients, "-o", patients / "done", "--no-denoise", "--no-bias-correction")
+        assert code == 0, err
+        assert "patient001 (1 of 2)" in err
+        assert sorted(path.name for path in (patients / "done").iterdir()) == ["patient001", "patient003"]
+
+
+def test_an_unexpected_error_in_one_patient_does_not_end_the_run(run, patients, tmp_path, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("odd")
+
+    monkeypatch.setattr(scan_pair, "find_brain", broken)
+    code, err = run(patients, "-o", tmp_path / "out", "--quiet")
+    assert code == 1
+    assert "4 of 4 patients failed" in err
+    assert "unexpected ZeroDivisionError: odd" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_outputs_over_the_inputs_are_refused_and_leave_them(run, patients, known_brain):
+    shutil.rmtree(patients / "patient000")
+    before = (patients / "patient001" / TIME1).read_bytes()
+    code, err = run(patients, "-o", patients, "--quiet")
+    assert code == 1
+    assert "is the input" in err
+    assert (patients / "patient001" / TIME1).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("-t1", "a.nii"),
+        ("folder", "-t1", "a.nii", "-t2", "b.nii"),
+        ("folder", "--brain-mask", "a.nii"),
+    ],
+)
+def test_neither_a_pair_nor_a_folder_is_a_usage_error(run, arguments, tmp_path):
+    code, err = run(*arguments, "-o", tmp_path / "out")
+    assert code == 2
+    assert "two scans" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_patients_is_refused(run, tmp_path):
+    assert run(tmp_path / "nowhere", "-o", tmp_path / "out")[0] == 3
+    (tmp_path / "empty").mkdir()
+    code, err = run(tmp_path / "empty", "-o", tmp_path / "out")
+    assert code == 3
+    assert "no patient found" in err
+
+
+def test_after_an_error_no_new_folder_is_left(run, case, tmp_path):
+    code, _ = run("-t1", case[0], "-t2", tmp_path / "none.nii", "-o", tmp_path / "a" / "b")
+    assert code == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_made_is_refused(run, case, tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    code, err = run("-t1", case[0], "-t2", case[1], "-o", tmp_path / "closed" / "out")
+    assert code == 3
+    assert "cannot be made" in err
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(run, case, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, err = run("-t1", case[0], "-t2", case[1], "-o", tmp_path / "file")
+    assert code == 3
+    assert "cannot be made" in err
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_what_is_written_equals_the_anima_tools(run, shared, tmp_path):
+    golden = shared / "golden" / "preprocessing"
+    scans = ("-t1", golden / "time01_masked.nii.gz", "-t2", golden / "time02_masked.nii.gz")
+    mask = ("--brain-mask", golden / "brain_mask.nii.gz")
+    for options, second, bars in (
+        (("--recipe", "paper"), "time02_n4_nlm", (1e-4, 1e-4)),
+        (("--recipe", "challenge", "--match-histogram"), "time02_n4_matched", (1e-4, 1e-3)),
+    ):
+        assert run(*scans, *mask, "-o", tmp_path, "--quiet", *options)[0] == 0
+        names = ("time01_n4_nlm" if "paper" in options else "time01_n4", second)
+        for written, name, bar in zip((TIME1, TIME2), names, bars, strict=True):
+            expected = nib.load(golden / f"{name}.nii.gz").get_fdata()
+            assert relative_rms(voxels(tmp_path / written), expected) <= bar, name
