@@ -12,8 +12,9 @@ from small_case import write_case, write_weights
 from lesionwise import cli
 from lesionwise.batch import run as run_module
 from lesionwise.challenge_layout import TIME1, TIME2
-from lesionwise.engine import Engine
+from lesionwise.engine import Engine, Settings
 from lesionwise.pipeline import Case, finish_case, segment_case
+from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.progress import Progress
 
 BRAIN = "brain.nii.gz"
@@ -114,12 +115,8 @@ def test_a_failing_case_is_named_and_the_others_go_on(batch, cohort, weights, tm
 
 def test_a_case_of_a_batch_gives_the_mask_of_segment(batch, cohort, weights, tmp_path):
     batch()
-    from lesionwise.commands.options import settings_from
-
-    options = {"threshold": None, "overlap": 0, "weights": weights, "threads": 1}
-    settings = settings_from(
-        no_bias_correction=True, no_denoise=True, device="cpu", precision="auto", **options
-    )
+    recipe = Recipe(bias_correction=False, denoising=False)
+    settings = Settings(recipe=recipe, overlap=0, weights=weights, device="cpu")
     files = cohort / "a" / TIME1, cohort / "a" / TIME2, tmp_path / "single.nii.gz"
     segment_case(Case(*files, brain_mask=cohort / "a" / BRAIN), settings, Progress())
     single = (tmp_path / "single.nii.gz").read_bytes()
