@@ -8,7 +8,7 @@ from scipy import ndimage
 from small_anatomy import SHAPE, small_anatomy
 from test_simulation_acquisition import NEUTRAL
 
-from lesionwise.simulation.timepoints import LesionPlan, random_scans, simulate_pair
+from lesionwise.simulation.timepoints import LesionPlan, _outlined, random_scans, simulate_pair
 
 SAME_SCAN = (NEUTRAL, NEUTRAL)
 
@@ -134,3 +134,27 @@ def test_the_protocol_is_shared_as_asked(share, equal):
     rng = np.random.default_rng(10)
     scans = [random_scans(rng, share) for _ in range(30)]
     assert all((a.in_plane_fwhm_mm == b.in_plane_fwhm_mm) == equal for a, b in scans)
+
+
+def test_a_lesion_beside_dark_fluid_is_outlined_as_a_whole():
+    # A cube of lesion, of it over fluid at 0.3 (they rise by 1.2), half over white matter at 1 (by 0.5).
+    fraction, rise = np.zeros((16, 16, 16), np.float32), np.zeros((16, 16, 16), np.float32)
+    fraction[4:12, 4:12, 4:12] = 1
+    rise[4:8, 4:12, 4:12], rise[8:12, 4:12, 4:12] = 1.2, 0.5
+    sharp = replace(NEUTRAL, in_plane_fwhm_mm=0.0)
+    np.testing.assert_array_equal(_outlined(fraction, rise, sharp), fraction == 1)
+
+
+def test_a_lesion_too_faint_to_see_is_not_outlined():
+    fraction = np.zeros((16, 16, 16), np.float32)
+    fraction[4:12, 4:12, 4:12] = 1
+    assert not _outlined(fraction, 0.08 * fraction, NEUTRAL).any()
+
+
+def test_specks_are_seen_at_both_times_and_are_no_truth():
+    plan = LesionPlan(0, 0, 0, 0, specks=20)
+    made = simulate_pair(small_anatomy(), np.random.default_rng(3), plan=plan, scans=SAME_SCAN)
+    plain = pair(seed=3, scans=SAME_SCAN)
+    assert not made.new_lesions.any()
+    for time in ("time1", "time2"):
+        assert (getattr(made, time) > getattr(plain, time) + 0.1).any()

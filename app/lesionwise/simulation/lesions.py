@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+SMALLEST_MM3 = 8.0
+"""Smaller lesions cannot be told from noise in scans of common resolution."""
+
 
 @dataclass(frozen=True)
 class SyntheticLesion:
@@ -54,7 +57,7 @@ def from_shape(rng: np.random.Generator, shape: np.ndarray, softness_mm: float =
 
 def random_volume_mm3(rng: np.random.Generator, median_mm3: float = 40.0, spread: float = 1.4) -> float:
     """Return a lesion volume: log-normal, small ones (3 to 40 mm3) are the commonest, a few are over a millilitre."""
-    return float(np.clip(np.exp(rng.normal(np.log(median_mm3), spread)), 4.0, 6000.0))
+    return float(np.clip(np.exp(rng.normal(np.log(median_mm3), spread)), SMALLEST_MM3, 6000.0))
 
 
 def place(

@@ -26,6 +26,10 @@ from lesionwise.simulation.lesions import (
 
 # The fainter rises, in units of the white-matter peak, are no lesions that an annotator would draw.
 VISIBLE_RISE = 0.1
+# Less of a lesion than this in a voxel, as the scan shows it, belongs to nothing that is outlined.
+FAINTEST_SHARE = 0.1
+# The evaluator counts lesions of more than 3 mm3.
+SPECK_MM3 = (0.5, 3.0)
 SPACING_MM = (1.0, 1.0, 1.0)
 
 
@@ -37,6 +41,7 @@ class LesionPlan:
     new: int
     vanished: int
     distractors: int
+    specks: int = 0
 
     @staticmethod
     def random(rng: np.random.Generator, unchanged_share: float = 0.34) -> "LesionPlan":
@@ -47,6 +52,7 @@ class LesionPlan:
             new=int(np.clip(rng.geometric(0.16), 1, 25)) if changed else 0,
             vanished=int(rng.geometric(0.4)) - 1 if changed else 0,
             distractors=int(rng.poisson(9)),
+            specks=int(rng.poisson(6)),
         )
 
 
@@ -101,16 +107,18 @@ def simulate_pair(
         draw(image, only, rng)
         rises.append(image - before)
         draw(image, where.distractors(plan.distractors, rng), rng)
+        draw(image, where.specks(plan.specks, rng), rng)
         images.append(image)
     scan1, scan2 = scans or random_scans(rng, same_protocol_share)
     time1 = acquire(images[0], anatomy.grey, scan1, rng)
     time2 = acquire(images[1], anatomy.grey, scan2, rng)
     # What was lesion before is not new, even where a new lesion was drawn over it.
-    rise = rises[1] * (1 - old_fraction) * ~anatomy.old_lesions
+    not_old = (1 - old_fraction) * ~anatomy.old_lesions
+    outline = _outlined(fractions(new, shape) * not_old, rises[1] * not_old, scan2)
     # Where one of the scans did not look, nothing can be judged; its last slice may still be in the brain mask.
     seen = np.minimum(coverage(shape, scan1), coverage(shape, scan2))
     brain = _imperfect(anatomy.brain, rng) & (seen > 0.3)
-    truth = remove_small_lesions(_outlined(rise, scan2) & brain & (seen == 1), SPACING_MM)
+    truth = remove_small_lesions(outline & brain & (seen == 1), SPACING_MM)
     return SyntheticPair(time1, time2, brain, truth, (old_fraction > 0.5) | anatomy.old_lesions)
 
 
@@ -181,6 +189,18 @@ class _Places:
                 spots.append(spot)
         return spots
 
+    def specks(self, count: int, rng: np.random.Generator) -> list[SyntheticLesion]:
+        """Return spots like lesions but smaller than what counts as one, drawn for one time only: noise, not lesions."""
+        spots = []
+        for _ in range(count):
+            centre = self._voxel(rng)
+            fraction = blob(rng, float(rng.uniform(*SPECK_MM3)), float(rng.uniform(0.4, 0.8)))
+            brightness = float(self.flair[centre] + rng.uniform(0.15, 0.8))
+            spot = place(fraction, centre, self.flair.shape, brightness)
+            if spot is not None:
+                spots.append(spot)
+        return spots
+
     def _voxel(self, rng: np.random.Generator) -> tuple[int, ...]:
         """Return a voxel (x, y, z) drawn by how often lesions lie there."""
         pick = np.searchsorted(self.cumulative, rng.uniform(0, self.cumulative[-1]))
@@ -188,21 +208,23 @@ class _Places:
         return tuple(int(v) for v in np.unravel_index(voxel, self.flair.shape))
 
 
-def _outlined(rise: np.ndarray, scan: Acquisition) -> np.ndarray:
-    """Return what an annotator would outline where new tissue brightens the anatomy by `rise`, as bool.
+def _outlined(fraction: np.ndarray, rise: np.ndarray, scan: Acquisition) -> np.ndarray:
+    """Return what an annotator would outline of new lesions, as bool.
 
-    Each lesion is outlined at half of its own highest rise as the scan shows it: through thick slices a small lesion is
-    fainter and wider than it is.
+    `fraction`: how much of each voxel is new lesion; `rise`: how much brighter that makes it. Each lesion is outlined at half
+    of its own highest fraction as the scan shows it: through thick slices a small lesion is fainter and wider than it
+    is. The fraction counts, not the brightness: where it covers dark fluid a lesion rises most, and its rest is lesion, too.
     """
-    if not rise.any():
-        return np.zeros(rise.shape, dtype=bool)
-    seen = in_slices(rise.astype(np.float32), scan)
-    labels, _ = ndimage.label(seen > VISIBLE_RISE / 2)
     outlined = np.zeros(rise.shape, dtype=bool)
+    if not rise.any():
+        return outlined
+    share, brighter = (in_slices(part.astype(np.float32), scan) for part in (fraction, rise))
+    visible = brighter > VISIBLE_RISE / 2
+    labels, _ = ndimage.label(visible & (share > FAINTEST_SHARE))
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
-        rise_of_one = np.where(labels[box] == number, seen[box], 0)
-        if rise_of_one.max() >= VISIBLE_RISE:
-            outlined[box] |= rise_of_one >= rise_of_one.max() / 2
+        one = labels[box] == number
+        if brighter[box][one].max() >= VISIBLE_RISE:
+            outlined[box] |= one & (share[box] >= share[box][one].max() / 2)
     return outlined
 
 
