@@ -39,13 +39,18 @@ def test_fractions_are_shares_of_a_voxel_and_some_voxel_is_lesion(seed, volume_m
     assert 0.5 < fraction.max() <= 1
 
 
-def test_real_shapes_keep_their_size_within_the_scaling_and_come_softened():
+@pytest.mark.parametrize("asked_mm3", [60.0, 512.0, 900.0])
+def test_real_shapes_are_scaled_to_the_volume_that_was_asked_for_and_come_softened(asked_mm3):
     rng = np.random.default_rng(5)
     cube = np.ones((8, 8, 8), dtype=bool)
-    for _ in range(10):
-        fraction = from_shape(rng, cube)
-        assert 0.7**3 * 512 * 0.8 < fraction.sum() < 1.3**3 * 512 * 1.2
-        assert ((fraction > 0.1) & (fraction < 0.9)).any()
+    made = [from_shape(rng, cube, asked_mm3) for _ in range(20)]
+    assert np.mean([(fraction >= 0.5).sum() for fraction in made]) == pytest.approx(asked_mm3, rel=0.3)
+    assert all(fraction.max() == 1 and ((fraction > 0.1) & (fraction < 0.9)).any() for fraction in made)
+
+
+def test_a_real_shape_is_never_scaled_beyond_its_detail():
+    fraction = from_shape(np.random.default_rng(5), np.ones((8, 8, 8), dtype=bool), 6000.0)
+    assert (fraction >= 0.5).sum() < 1.3**3 * 512 * 1.1
 
 
 def test_volumes_are_log_normal_around_the_median_within_their_bounds():

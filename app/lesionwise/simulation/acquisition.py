@@ -51,9 +51,9 @@ class Acquisition:
             noise=float(np.exp(rng.uniform(np.log(0.004), np.log(0.05)))),
             bias=float(abs(rng.normal(0, 0.07))),
             ghost=float(rng.uniform(0.01, 0.06)) if rng.random() < 0.1 else 0.0,
-            shift_mm=_three(rng.normal(0, 0.3, 3)),
-            turn_rad=_three(rng.normal(0, 0.005, 3)),
-            elastic_mm=float(rng.uniform(0, 0.35)),
+            shift_mm=_three(rng.normal(0, 0.35, 3)),
+            turn_rad=_three(rng.normal(0, 0.006, 3)),
+            elastic_mm=float(rng.uniform(0, 0.5)),
             missing_voxels=int(rng.integers(12, 45)) if rng.random() < 0.12 else 0,
             dropout=float(rng.uniform(0.2, 0.9)) if rng.random() < 0.25 else 0.0,
         )

@@ -9,6 +9,9 @@ from scipy import ndimage
 SMALLEST_MM3 = 8.0
 """Smaller lesions cannot be told from noise in scans of common resolution."""
 
+SHAPE_MARGIN = 6
+"""Voxels of room around a real shape for its soft edge, also where it is scaled down."""
+
 
 @dataclass(frozen=True)
 class SyntheticLesion:
@@ -25,10 +28,15 @@ class SyntheticLesion:
     brightness: float
 
 
-def blob(rng: np.random.Generator, volume_mm3: float, softness_mm: float = 0.7) -> np.ndarray:
-    """Return a random irregular blob as float32 fractions in a tight box: an ellipsoid whose radius is uneven."""
+def blob(
+    rng: np.random.Generator, volume_mm3: float, softness_mm: float = 0.7, elongation: float = 0.22
+) -> np.ndarray:
+    """Return a random irregular blob as float32 fractions in a tight box: an ellipsoid whose radius is uneven.
+
+    `softness_mm` is about the width of its edge, `elongation` the standard deviation of the logarithm of its axes.
+    """
     radius = (3 * volume_mm3 / (4 * np.pi)) ** (1 / 3)
-    axes = np.exp(rng.normal(0, 0.22, 3))
+    axes = np.exp(rng.normal(0, elongation, 3))
     axes *= radius / np.prod(axes) ** (1 / 3)
     half = np.ceil(axes.max() * 1.4 + 2 * softness_mm).astype(int)
     points = np.stack(np.meshgrid(*[np.arange(-half, half + 1)] * 3, indexing="ij")) - rng.uniform(
@@ -45,14 +53,28 @@ def blob(rng: np.random.Generator, volume_mm3: float, softness_mm: float = 0.7) 
     return np.asarray(fraction, dtype=np.float32)
 
 
-def from_shape(rng: np.random.Generator, shape: np.ndarray, softness_mm: float = 0.6) -> np.ndarray:
-    """Return a real lesion shape (bool) mirrored, turned by right angles, scaled by up to a third and softened."""
+def from_shape(
+    rng: np.random.Generator, shape: np.ndarray, volume_mm3: float, softness_mm: float = 0.6
+) -> np.ndarray:
+    """Return a real lesion shape (bool) mirrored, turned by right angles, scaled and softened.
+
+    It is scaled towards `volume_mm3` between 0.4 and 1.3 along each axis: a shape has no more detail than its voxels.
+    """
     for axis in range(3):
         if rng.random() < 0.5:
             shape = np.flip(shape, axis)
     shape = np.rot90(shape, int(rng.integers(4)), axes=(0, 1))
-    scaled = ndimage.zoom(np.pad(shape, 3).astype(np.float32), rng.uniform(0.7, 1.3, 3), order=1)
-    return np.asarray(ndimage.gaussian_filter(scaled, softness_mm), dtype=np.float32)
+    scales = (volume_mm3 / max(shape.sum(), 1)) ** (1 / 3) * rng.uniform(0.85, 1.18, 3)
+    scaled = ndimage.zoom(
+        np.pad(shape, SHAPE_MARGIN).astype(np.float32),
+        np.clip(scales, 0.4, 1.3),
+        order=1,
+        grid_mode=True,
+        mode="grid-constant",
+    )
+    soft = ndimage.gaussian_filter(scaled, softness_mm)
+    # A thin shape made small would fade: its core is lesion all the same.
+    return np.asarray(soft / max(soft.max(), 0.05), dtype=np.float32)
 
 
 def random_volume_mm3(rng: np.random.Generator, median_mm3: float = 40.0, spread: float = 1.4) -> float:

@@ -5,7 +5,7 @@ times, into time 2 only (the truth) or into time 1 only, and each time is then a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -26,8 +26,12 @@ from lesionwise.simulation.lesions import (
 
 # The fainter rises, in units of the white-matter peak, are no lesions that an annotator would draw.
 VISIBLE_RISE = 0.1
+# Annotators outline a lesion generously: with the rim where it fills this share of a voxel of what it fills at most.
+OUTLINED_SHARE = 0.4
 # Less of a lesion than this in a voxel, as the scan shows it, belongs to nothing that is outlined.
 FAINTEST_SHARE = 0.1
+# What is darker is fluid, in units of the white-matter peak.
+DARKEST_TISSUE = 0.75
 # The evaluator counts lesions of more than 3 mm3.
 SPECK_MM3 = (0.5, 3.0)
 SPACING_MM = (1.0, 1.0, 1.0)
@@ -51,7 +55,7 @@ class LesionPlan:
             stable=int(rng.geometric(0.08)) - 1,
             new=int(np.clip(rng.geometric(0.16), 1, 25)) if changed else 0,
             vanished=int(rng.geometric(0.4)) - 1 if changed else 0,
-            distractors=int(rng.poisson(9)),
+            distractors=int(rng.poisson(20)),
             specks=int(rng.poisson(6)),
         )
 
@@ -136,7 +140,8 @@ class _Places:
     def __init__(self, anatomy: Anatomy, rng: np.random.Generator) -> None:
         self.flair = anatomy.flair
         # Brain masks end in the fluid around the cortex; white matter begins some millimetres inside.
-        tissue = ndimage.binary_erosion(anatomy.brain, iterations=4) & (anatomy.flair > 0.75)
+        tissue = ndimage.binary_erosion(anatomy.brain, iterations=4) & (anatomy.flair > DARKEST_TISSUE)
+        self.tissue = tissue
         weight = anatomy.lesion_prior * tissue
         floor = weight.max() * rng.uniform(0.02, 0.15) * anatomy.white
         weight = np.where(tissue, weight + floor, 0).ravel()
@@ -159,18 +164,20 @@ class _Places:
         """
         lesions = []
         # One patient's lesions look alike: their contrast is drawn around the patient's.
-        patient_contrast = rng.uniform(0.18, 0.75)
+        patient_contrast = rng.uniform(0.12, 0.75)
         for _ in range(count):
-            if len(shapes) and rng.random() < 0.2:
-                fraction = from_shape(rng, shapes[int(rng.integers(len(shapes)))])
+            volume_mm3 = random_volume_mm3(rng, median_mm3)
+            # Many lesions fade into the white matter around them over more than a voxel.
+            softness_mm = float(np.exp(rng.uniform(np.log(0.4), np.log(2.2))))
+            if len(shapes) and rng.random() < 0.35:
+                fraction = from_shape(rng, shapes[int(rng.integers(len(shapes)))], volume_mm3)
             else:
-                fraction = blob(rng, random_volume_mm3(rng, median_mm3), float(rng.uniform(0.4, 1.3)))
+                fraction = blob(rng, volume_mm3, softness_mm, float(rng.uniform(0.1, 0.45)))
             centre = self._voxel(rng)
             if grown_from and rng.random() < 0.2:
                 centre = _edge_voxel(grown_from[int(rng.integers(len(grown_from)))], rng)
-            contrast = float(np.clip(patient_contrast * np.exp(rng.normal(0, 0.35)), 0.15, 1.1))
-            brightness = float(max(self.flair[centre], 0.95)) + contrast
-            lesion = place(fraction, centre, self.flair.shape, brightness)
+            contrast = float(np.clip(patient_contrast * np.exp(rng.normal(0, 0.35)), 0.1, 1.1))
+            lesion = place(fraction, centre, self.flair.shape, self._around(centre) + contrast)
             if lesion is not None:
                 lesions.append(lesion)
         return lesions
@@ -180,13 +187,16 @@ class _Places:
         spots = []
         for _ in range(count if len(self.other) else 0):
             centre = np.unravel_index(int(self.other[rng.integers(len(self.other))]), self.flair.shape)
-            fraction = blob(rng, random_volume_mm3(rng, 25.0), float(rng.uniform(0.6, 2.0)))
+            fraction = blob(
+                rng, random_volume_mm3(rng, 30.0), float(rng.uniform(0.6, 2.0)), float(rng.uniform(0.2, 0.6))
+            )
             brightness = float(min(self.flair[centre] + rng.uniform(0.1, 1.3), 2.3))
             spot = place(
                 fraction * rng.uniform(0.5, 1), [int(c) for c in centre], self.flair.shape, brightness
             )
             if spot is not None:
-                spots.append(spot)
+                # A large one must not reach into the white matter, where it would be a lesion.
+                spots.append(replace(spot, fraction=spot.fraction * ~self.tissue[spot.box]))
         return spots
 
     def specks(self, count: int, rng: np.random.Generator) -> list[SyntheticLesion]:
@@ -201,6 +211,12 @@ class _Places:
                 spots.append(spot)
         return spots
 
+    def _around(self, centre: Sequence[int]) -> float:
+        """Return the mean brightness of the tissue within 4 mm of a voxel: the brain stem is darker than white matter."""
+        near = self.flair[tuple(slice(max(c - 4, 0), c + 5) for c in centre)]
+        tissue = near[near > DARKEST_TISSUE]
+        return float(tissue.mean()) if len(tissue) else 1.0
+
     def _voxel(self, rng: np.random.Generator) -> tuple[int, ...]:
         """Return a voxel (x, y, z) drawn by how often lesions lie there."""
         pick = np.searchsorted(self.cumulative, rng.uniform(0, self.cumulative[-1]))
@@ -211,9 +227,10 @@ class _Places:
 def _outlined(fraction: np.ndarray, rise: np.ndarray, scan: Acquisition) -> np.ndarray:
     """Return what an annotator would outline of new lesions, as bool.
 
-    `fraction`: how much of each voxel is new lesion; `rise`: how much brighter that makes it. Each lesion is outlined at half
-    of its own highest fraction as the scan shows it: through thick slices a small lesion is fainter and wider than it
-    is. The fraction counts, not the brightness: where it covers dark fluid a lesion rises most, and its rest is lesion, too.
+    `fraction`: how much of each voxel is new lesion; `rise`: how much brighter that makes it. Each lesion is outlined at
+    `OUTLINED_SHARE` of its own highest fraction as the scan shows it: through thick slices a small lesion is fainter and
+    wider than it is. The fraction counts, not the brightness: where it covers dark fluid a lesion rises most, and its rest
+    is lesion, too.
     """
     outlined = np.zeros(rise.shape, dtype=bool)
     if not rise.any():
@@ -224,7 +241,7 @@ def _outlined(fraction: np.ndarray, rise: np.ndarray, scan: Acquisition) -> np.n
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         one = labels[box] == number
         if brighter[box][one].max() >= VISIBLE_RISE:
-            outlined[box] |= one & (share[box] >= share[box][one].max() / 2)
+            outlined[box] |= one & (share[box] >= OUTLINED_SHARE * share[box][one].max())
     return outlined
 
 
