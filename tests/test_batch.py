@@ -84,9 +84,7 @@ def test_a_failing_case_is_named_and_the_others_go_on(batch, cohort, weights, tm
     assert "2 cases done, 0 kept from before, 1 failed" in out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "a",
-        "c",
-        "cohort.csv",
-        "lesions.csv",
+        *("c", "cohort.csv", "cohort.html", "lesions.csv"),
     ]
     files = ["probabilities.nii.gz", "report.json", "segmentation.nii.gz"]
     assert sorted(path.name for path in (tmp_path / "out/c").iterdir()) == files

@@ -1,15 +1,24 @@
 """A batch: cases that are not finished are computed, one's failure is not the other's, and tables are current throughout."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from lesionwise.batch.computer import Computer
 from lesionwise.batch.layouts import BatchCase
 from lesionwise.batch.resume import finished_report
-from lesionwise.batch.tables import KEPT, CaseResult, write_tables
+from lesionwise.batch.tables import (
+    COHORT_TABLE,
+    KEPT,
+    LESION_TABLE,
+    CaseResult,
+    cohort_table,
+    lesions_table,
+)
+from lesionwise.files import text_writer, write_whole
 from lesionwise.progress import Progress
+from lesionwise.report.cohort import COHORT_PAGE, cohort_page
 
 
 def run_batch(
@@ -17,7 +26,7 @@ def run_batch(
 ) -> list[CaseResult]:
     """Compute the cases that are not finished and current (with `force`, all) and return what became of each.
 
-    The tables in the folder `target` are written anew after each case, so that they are true also after an
+    The tables and the page in the folder `target` are written anew after each case, so that they are true also after an
     interruption, which goes through. Raises `InputError` where they cannot be written.
     """
     results = {item.name: CaseResult(item.name) for item in cases}
@@ -28,18 +37,28 @@ def run_batch(
                 if report is not None:
                     results[item.name] = CaseResult(item.name, KEPT, report)
     waiting = [item for item in cases if not results[item.name].finished]
-    write_tables(target, results.values())
+    write_cohort(cases, results, target)
 
     begin, total = time.perf_counter(), len(waiting)
     progress.display.overall(0, total, f"0 of {total} cases")
     with closing(computer.compute(waiting)) as computed:
         for done, result in enumerate(computed, 1):
             results[result.name] = result
-            write_tables(target, results.values())
+            write_cohort(cases, results, target)
             left = _left(begin, done, total)
             progress.note(f"{done} of {total}: {result.name}: {_in_words(result)}{left}")
             progress.display.overall(done, total, f"{done} of {total} cases{left}")
     return list(results.values())
+
+
+def write_cohort(cases: Sequence[BatchCase], results: Mapping[str, CaseResult], target: Path) -> None:
+    """Write cohort.csv, lesions.csv and cohort.html, whole. Raises `InputError` where they cannot be written."""
+    texts = {
+        COHORT_TABLE: cohort_table(results.values()),
+        LESION_TABLE: lesions_table(results.values()),
+        COHORT_PAGE: cohort_page(cases, results, target),
+    }
+    write_whole({target / name: text_writer(text) for name, text in texts.items()})
 
 
 def _in_words(result: CaseResult) -> str:
