@@ -23,7 +23,7 @@ CASE_PAGE = "report.html"
 """The page of a case, in the folder of its results, where there is one."""
 
 LESION_COUNT_EDGES = (0, 1, 2, 3, 5, 10, 20)
-LESION_VOLUME_EDGES_MM3 = (0, 10, 30, 100, 300, 1000, 3000)
+LESION_VOLUME_EDGES_MM3 = (3, 10, 30, 100, 300, 1000)
 """Where the bars of a distribution begin; the last one has no end."""
 
 CHART_WIDTH, CHART_HEIGHT = 420, 150
@@ -68,7 +68,7 @@ def cohort_page(items: Sequence[BatchCase], results: Mapping[str, CaseResult], t
         states=[(state, count) for state, count in _states(results) if count],
         failures=[row for row in rows if row["result"].state == FAILED],
         figures=figures(finished),
-        charts=charts(finished) if finished else [],
+        charts=charts(results),
         facts=facts([result.report for result in finished]),
         version=__version__,
         width=CHART_WIDTH,
@@ -92,12 +92,14 @@ def figures(finished: Sequence[CaseResult]) -> list[tuple[str, str]]:
     ]
 
 
-def charts(finished: Sequence[CaseResult]) -> list[Chart]:
-    """Return the distributions over the cases that are finished."""
+def charts(results: Mapping[str, CaseResult]) -> list[Chart]:
+    """Return what became of the cases, and the distributions over those that are finished."""
+    finished = [result for result in results.values() if result.finished]
     counts = [result.report["new_lesions"] for result in finished]
     lesions = [lesion["volume_mm3"] for result in finished for lesion in result.report["lesions"]]
     volumes = sorted((result.report["new_lesion_volume_mm3"], result.name) for result in finished)
     return [
+        bar_chart("Cases by what became of them", "state", _states(results)),
         bar_chart(
             "Cases by number of new lesions", "new lesions", binned(counts, LESION_COUNT_EDGES, whole=True)
         ),
@@ -106,12 +108,6 @@ def charts(finished: Sequence[CaseResult]) -> list[Chart]:
             "Volume of new lesions of each case, mm³",
             "cases, from the smallest volume to the largest",
             [(name, round(volume)) for volume, name in volumes],
-            labelled=False,
-        ),
-        bar_chart(
-            "Mean time of the steps, seconds",
-            "steps in order",
-            [(step, round(seconds, 1)) for step, seconds in _mean_seconds(finished).items()],
             labelled=False,
         ),
     ]
@@ -174,13 +170,6 @@ def _link(page: Path, target: Path) -> str:
 def _states(results: Mapping[str, CaseResult]) -> list[tuple[str, int]]:
     counted = Counter(result.state for result in results.values())
     return [(state, counted[state]) for state in (DONE, KEPT, FAILED, WAITING)]
-
-
-def _mean_seconds(finished: Sequence[CaseResult]) -> dict[str, float]:
-    total: Counter[str] = Counter()
-    for result in finished:
-        total.update(result.report["seconds"])
-    return {step: seconds / len(finished) for step, seconds in total.items()}
 
 
 _TEMPLATE = Environment(
