@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import torch
 
+from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.network import UNet
 from lesionwise.weights import save_weights
 
@@ -91,4 +92,20 @@ def write_weights(folder: Path) -> Path:
     """Write that network as a folder of weights and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(folder, difference_network(), WIDTH, GROUPS, 0.5, {"training": "none: set by hand"})
+    return folder
+
+
+BRAIN_MASK = "brain.nii.gz"
+QUICK_BATCH = (
+    *("--brain-mask-name", BRAIN_MASK, "--no-bias-correction", "--no-denoise"),
+    *("--overlap", "0", "--device", "cpu"),
+)
+"""Options with which `batch` takes less than a second for such a patient."""
+
+
+def write_patient(folder: Path) -> Path:
+    """Write the case in the challenge's layout, with a brain mask, and return the folder."""
+    folder.mkdir(parents=True)
+    for path, name in zip(write_case(folder), (TIME1, TIME2, BRAIN_MASK), strict=True):
+        path.rename(folder / name)
     return folder

@@ -3,21 +3,20 @@
 import csv
 import json
 import shutil
+import threading
 
 import nibabel as nib
 import numpy as np
 import pytest
-from small_case import write_case, write_weights
+from small_case import BRAIN_MASK, QUICK_BATCH, write_patient, write_weights
 
 from lesionwise import cli
-from lesionwise.batch import run as run_module
+from lesionwise.batch import computer as computer_module
 from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.engine import Engine, Settings
-from lesionwise.pipeline import Case, finish_case, segment_case
+from lesionwise.pipeline import Case, finish_case, prepare_case, segment_case
 from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.progress import Progress
-
-BRAIN = "brain.nii.gz"
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +27,7 @@ def weights(tmp_path_factory):
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory):
     """Return a patient's folder in the challenge's layout, with a brain mask."""
-    folder = tmp_path_factory.mktemp("patient")
-    for path, name in zip(write_case(folder), (TIME1, TIME2, BRAIN), strict=True):
-        path.rename(folder / name)
-    return folder
+    return write_patient(tmp_path_factory.mktemp("patient") / "patient")
 
 
 @pytest.fixture
@@ -47,9 +43,8 @@ def cohort(patient, tmp_path):
 def batch(cohort, weights, tmp_path, capfd):
     """Return a function that runs the command: (exit code, standard output, standard error)."""
 
-    def run(*more, brain=BRAIN):
-        arguments = ["batch", cohort, tmp_path / "out", "--weights", weights, "--device", "cpu", *more]
-        arguments += ["--no-bias-correction", "--no-denoise", "--overlap", "0", "--brain-mask-name", brain]
+    def run(*more):
+        arguments = ["batch", cohort, tmp_path / "out", *QUICK_BATCH, "--weights", weights, *more]
         with pytest.raises(SystemExit) as ended:
             cli.main([str(argument) for argument in arguments])
         captured = capfd.readouterr()
@@ -67,7 +62,7 @@ def computed(monkeypatch):
         names.append(case.output.parent.name)
         return finish_case(case, *arguments)
 
-    monkeypatch.setattr(run_module, "finish_case", counted)
+    monkeypatch.setattr(computer_module, "finish_case", counted)
     return names
 
 
@@ -89,9 +84,7 @@ def test_a_failing_case_is_named_and_the_others_go_on(batch, cohort, weights, tm
     assert "2 cases done, 0 kept from before, 1 failed" in out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "a",
-        "c",
-        "cohort.csv",
-        "lesions.csv",
+        *("c", "cohort.csv", "cohort.html", "lesions.csv"),
     ]
     files = ["probabilities.nii.gz", "report.json", "segmentation.nii.gz"]
     assert sorted(path.name for path in (tmp_path / "out/c").iterdir()) == files
@@ -118,7 +111,7 @@ def test_a_case_of_a_batch_gives_the_mask_of_segment(batch, cohort, weights, tmp
     recipe = Recipe(bias_correction=False, denoising=False)
     settings = Settings(recipe=recipe, overlap=0, weights=weights, device="cpu")
     files = cohort / "a" / TIME1, cohort / "a" / TIME2, tmp_path / "single.nii.gz"
-    segment_case(Case(*files, brain_mask=cohort / "a" / BRAIN), settings, Progress())
+    segment_case(Case(*files, brain_mask=cohort / "a" / BRAIN_MASK), settings, Progress())
     single = (tmp_path / "single.nii.gz").read_bytes()
     assert single == (tmp_path / "out/a/segmentation.nii.gz").read_bytes()
 
@@ -163,28 +156,70 @@ def test_a_report_that_is_damaged_is_not_taken_for_a_finished_case(batch, tmp_pa
     assert computed == ["a", "c"]
 
 
-@pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+@pytest.mark.parametrize(
+    ("stop", "code", "more"),
+    [(KeyboardInterrupt(), 130, []), (SystemExit(143), 143, []), (KeyboardInterrupt(), 130, ["--prefetch"])],
+)
 def test_an_interruption_keeps_what_is_done_and_the_next_start_goes_on(
-    batch, tmp_path, monkeypatch, computed, stop, code
+    batch, cohort, patient, tmp_path, monkeypatch, computed, stop, code, more
 ):
+    shutil.copytree(patient, cohort / "d")
+
     def interrupted(case, *arguments):
         if case.output.parent.name == "c":
             raise stop
         return finish_case(case, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "finish_case", interrupted)
-        ended, _, err = batch()
+        patch.setattr(computer_module, "finish_case", interrupted)
+        ended, _, err = batch(*more)
     assert ended == code
     assert "unfinished outputs were removed" in err
     assert [row["state"] for row in rows(tmp_path / "out/cohort.csv").values()] == [
-        "done",
-        "failed",
-        "not run",
+        *("done", "failed", "not run", "not run"),
     ]
+    assert not (tmp_path / "out/c").exists()
+    assert not (tmp_path / "out/d").exists()
     assert not list((tmp_path / "out").rglob("*.part"))
     batch()
-    assert computed == ["c"]
+    assert computed == ["c", "d"]
+
+
+def test_the_next_case_is_prepared_while_the_network_is_in_one(batch, cohort, patient, tmp_path, monkeypatch):
+    shutil.copy(patient / TIME2, cohort / "b" / TIME2)
+    batch()
+    files = ["segmentation.nii.gz", "report.json"]
+    mask, report = (tmp_path / "out/b" / name for name in files)
+    in_turn = mask.read_bytes(), json.loads(report.read_text())
+    prepared, finished = threading.Semaphore(0), []
+
+    def prepare(*arguments):
+        made = prepare_case(*arguments)
+        prepared.release()
+        return made
+
+    def finish(case, *arguments):
+        if not finished:
+            assert prepared.acquire(timeout=60)
+            assert prepared.acquire(timeout=60)  # the second case is ready, and the first one has not begun
+        finished.append(case.output.parent.name)
+        return finish_case(case, *arguments)
+
+    monkeypatch.setattr(computer_module, "prepare_case", prepare)
+    monkeypatch.setattr(computer_module, "finish_case", finish)
+    code, _, _ = batch("--prefetch", "--force")
+    assert (code, finished) == (0, ["a", "b", "c"])
+    assert mask.read_bytes() == in_turn[0]
+    overlapped = json.loads(report.read_text())
+    assert overlapped["seconds"].keys() == in_turn[1]["seconds"].keys()  # each case has a record of its own
+    assert {**overlapped, "seconds": 0} == {**in_turn[1], "seconds": 0}
+
+
+def test_a_failing_case_does_not_stop_those_that_are_prepared_meanwhile(batch, tmp_path):
+    code, _, err = batch("--prefetch")
+    assert code == 1
+    assert "1 of 3 cases failed: b" in err
+    assert [row["state"] for row in rows(tmp_path / "out/cohort.csv").values()] == ["done", "failed", "done"]
 
 
 def test_a_case_that_fails_later_keeps_its_outputs_and_says_so(batch, cohort, tmp_path):
@@ -198,7 +233,7 @@ def test_a_case_that_fails_later_keeps_its_outputs_and_says_so(batch, cohort, tm
 
 
 def test_any_error_of_a_case_is_its_own(batch, monkeypatch, tmp_path):
-    monkeypatch.setattr(run_module, "prepare_case", lambda *_: 1 / 0)
+    monkeypatch.setattr(computer_module, "prepare_case", lambda *_: 1 / 0)
     code, _, err = batch()
     assert code == 1
     assert "3 of 3 cases failed" in err
@@ -216,7 +251,7 @@ def test_bids_results_are_a_derivative(patient, weights, tmp_path, monkeypatch, 
         folder = tmp_path / f"in/sub-x/ses-{session}/anat"
         folder.mkdir(parents=True)
         shutil.copy(patient / name, folder / f"sub-x_ses-{session}_FLAIR.nii.gz")
-    mask = np.asarray(nib.load(patient / BRAIN).dataobj) > 0
+    mask = np.asarray(nib.load(patient / BRAIN_MASK).dataobj) > 0
     monkeypatch.setattr("lesionwise.scan_pair.find_brain", lambda *_: (mask, "learned"))
     arguments = [
         "batch",

@@ -36,6 +36,16 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
         _check_writable(output)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it. Raises `InputError` where that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: this folder cannot be made ({error.strerror}); choose another"
+        ) from error
+
+
 @contextmanager
 def output_folder(folder: Path) -> Iterator[None]:
     """Make a folder where there is none; after an error, one that was made here and is empty goes again.
@@ -43,12 +53,7 @@ def output_folder(folder: Path) -> Iterator[None]:
     Raises `InputError` where it cannot be made.
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: this folder cannot be made ({error.strerror}); choose another"
-        ) from error
+    make_folder(folder)
     try:
         yield
     except BaseException:
@@ -85,7 +90,11 @@ def write_whole(writers: Mapping[Path, Writer]) -> None:
 
 def json_writer(content: Mapping[str, Any]) -> Writer:
     """Return what writes a report as JSON; numbers that are not finite are refused."""
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    return text_writer(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def text_writer(text: str) -> Writer:
+    """Return what writes a text in UTF-8."""
     return lambda file: file.write(text.encode())
 
 

@@ -43,7 +43,7 @@ def find_weights(asked: Path | None = None) -> Path:
 
     Raises `WeightsError` where there is no manifest; a folder that was named is never replaced by another.
     """
-    named = asked or (Path(value) if (value := os.environ.get(ENVIRONMENT_VARIABLE)) else None)
+    named = named_weights(asked)
     if named is not None:
         if not (named / MANIFEST).is_file():
             raise WeightsError(
@@ -54,6 +54,11 @@ def find_weights(asked: Path | None = None) -> Path:
         if (folder / MANIFEST).is_file():
             return folder
     raise WeightsError(f"no weights were found; name their folder with --weights or {ENVIRONMENT_VARIABLE}")
+
+
+def named_weights(asked: Path | None = None) -> Path | None:
+    """Return the folder that was named: `asked`, else by the environment; None where neither names one."""
+    return asked or (Path(value) if (value := os.environ.get(ENVIRONMENT_VARIABLE)) else None)
 
 
 def load_weights(folder: Path) -> Weights:

@@ -13,7 +13,7 @@ from pathlib import Path
 from lesionwise import __version__
 from lesionwise.challenge_layout import PROBABILITIES, SEGMENTATION, TIME1, TIME2
 from lesionwise.errors import InputError, UsageError
-from lesionwise.files import write_whole
+from lesionwise.files import text_writer, write_whole
 from lesionwise.pipeline import Case
 
 REPORT_TABLE = "report.json"
@@ -82,11 +82,7 @@ def write_bids_description(target: Path) -> None:
         "dataset_description.json": json.dumps(description, indent=2) + "\n",
         ".bidsignore": "cohort.*\nlesions.csv\n**/report.*\n",
     }
-    write_whole({target / name: _text_writer(text) for name, text in texts.items()})
-
-
-def _text_writer(text: str) -> Callable[..., object]:
-    return lambda file: file.write(text.encode())
+    write_whole({target / name: text_writer(text) for name, text in texts.items()})
 
 
 def _challenge(source: Path, target: Path, extras: Extras) -> list[BatchCase]:

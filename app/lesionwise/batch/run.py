@@ -1,94 +1,64 @@
-"""A batch: the network loaded once, case after case, one's failure not the other's, and tables current throughout."""
+"""A batch: cases that are not finished are computed, one's failure is not the other's, and tables are current throughout."""
 
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
+from lesionwise.batch.computer import Computer
 from lesionwise.batch.layouts import BatchCase
 from lesionwise.batch.resume import finished_report
-from lesionwise.batch.tables import DONE, FAILED, KEPT, CaseResult, write_tables
-from lesionwise.case_description import describe_computation
-from lesionwise.engine import Engine, Settings
-from lesionwise.errors import InputError, explain
-from lesionwise.pipeline import finish_case, prepare_case, read_case
+from lesionwise.batch.tables import (
+    COHORT_TABLE,
+    KEPT,
+    LESION_TABLE,
+    CaseResult,
+    cohort_table,
+    lesions_table,
+)
+from lesionwise.files import text_writer, write_whole
 from lesionwise.progress import Progress
+from lesionwise.report.cohort import COHORT_PAGE, cohort_page
 
 
 def run_batch(
-    cases: Sequence[BatchCase], target: Path, settings: Settings, progress: Progress, force: bool = False
+    cases: Sequence[BatchCase], target: Path, computer: Computer, progress: Progress, force: bool = False
 ) -> list[CaseResult]:
     """Compute the cases that are not finished and current (with `force`, all) and return what became of each.
 
-    The tables in `target` are written anew after each case, so that they are true also after an interruption,
-    which goes through. Raises `WeightsError`, `DeviceError` or `InputError` for what concerns all cases.
+    The tables and the page in the folder `target` are written anew after each case, so that they are true also after an
+    interruption, which goes through. Raises `InputError` where they cannot be written.
     """
-    make_folder(target)
-    with progress.step("loading the network"):
-        engine = Engine.start(settings, progress)
     results = {item.name: CaseResult(item.name) for item in cases}
     if not force:
         with progress.step("looking for finished cases"):
-            computation = describe_computation(settings, engine)
             for item in cases:
-                report = finished_report(item.case, computation)
+                report = finished_report(item.case, computer.computation)
                 if report is not None:
                     results[item.name] = CaseResult(item.name, KEPT, report)
     waiting = [item for item in cases if not results[item.name].finished]
-    write_tables(target, results.values())
+    write_cohort(cases, results, target)
 
-    begin = time.perf_counter()
-    for number, item in enumerate(waiting):
-        progress.display.overall(
-            number,
-            len(waiting),
-            f"{item.name} ({number + 1} of {len(waiting)}){_left(begin, number, len(waiting))}",
-        )
-        results[item.name] = result = _run_one(item, settings, engine, progress)
-        write_tables(target, results.values())
-        left = _left(begin, number + 1, len(waiting))
-        progress.note(f"{number + 1} of {len(waiting)}: {result.name}: {_in_words(result)}{left}")
+    begin, total = time.perf_counter(), len(waiting)
+    progress.display.overall(0, total, f"0 of {total} cases")
+    with closing(computer.compute(waiting)) as computed:
+        for done, result in enumerate(computed, 1):
+            results[result.name] = result
+            write_cohort(cases, results, target)
+            left = _left(begin, done, total)
+            progress.note(f"{done} of {total}: {result.name}: {_in_words(result)}{left}")
+            progress.display.overall(done, total, f"{done} of {total} cases{left}")
     return list(results.values())
 
 
-def _run_one(item: BatchCase, settings: Settings, engine: Engine, progress: Progress) -> CaseResult:
-    """Compute a case; whatever goes wrong in it is its result."""
-    own = Progress(progress.display.without_lines())
-    try:
-        report = _segment(item, settings, engine, own)
-    except Exception as error:
-        message, _ = explain(error)
-        _remove_if_empty(item)
-        if item.case.output.exists():
-            message += " (its outputs are still those of an earlier start)"
-        return CaseResult(item.name, FAILED, error=message)
-    return CaseResult(item.name, DONE, report)
-
-
-def _segment(item: BatchCase, settings: Settings, engine: Engine, progress: Progress) -> dict[str, Any]:
-    if item.problem:
-        raise InputError(item.problem)
-    for path in item.case.outputs:
-        make_folder(path.parent)
-    scans = read_case(item.case, settings, progress)
-    prepared = prepare_case(scans, settings, engine.threads, progress)
-    return finish_case(item.case, prepared, settings, engine, progress)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it. Raises `InputError` where that is not possible."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another place") from error
-
-
-def _remove_if_empty(item: BatchCase) -> None:
-    """Remove the folders that were made for a case that wrote nothing."""
-    with suppress(OSError):
-        for folder in (item.case.output.parent, item.folder):
-            folder.rmdir()
+def write_cohort(cases: Sequence[BatchCase], results: Mapping[str, CaseResult], target: Path) -> None:
+    """Write cohort.csv, lesions.csv and cohort.html, whole. Raises `InputError` where they cannot be written."""
+    texts = {
+        COHORT_TABLE: cohort_table(results.values()),
+        LESION_TABLE: lesions_table(results.values()),
+        COHORT_PAGE: cohort_page(cases, results, target),
+    }
+    write_whole({target / name: text_writer(text) for name, text in texts.items()})
 
 
 def _in_words(result: CaseResult) -> str:

@@ -4,11 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Any, BinaryIO
-
-from lesionwise.files import write_whole
+from typing import Any
 
 COHORT_TABLE, LESION_TABLE = "cohort.csv", "lesions.csv"
 
@@ -34,13 +30,6 @@ class CaseResult:
     def seconds(self) -> float:
         """How long it took to compute, also where that was earlier."""
         return float(sum(self.report.get("seconds", {}).values()))
-
-
-def write_tables(folder: Path, results: Iterable[CaseResult]) -> None:
-    """Write both tables, whole. Raises `InputError` where they cannot be written."""
-    results = list(results)
-    texts = {COHORT_TABLE: cohort_table(results), LESION_TABLE: lesions_table(results)}
-    write_whole({folder / name: partial(_write, text=text) for name, text in texts.items()})
 
 
 def cohort_table(results: Iterable[CaseResult]) -> str:
@@ -94,7 +83,3 @@ def _csv(header: list[str], rows: list[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _write(file: BinaryIO, text: str) -> None:
-    file.write(text.encode())

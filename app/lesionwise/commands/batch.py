@@ -12,7 +12,7 @@ from lesionwise.commands.options import (
     segmentation_options,
     settings_from,
 )
-from lesionwise.errors import SomeCasesError
+from lesionwise.errors import SomeCasesError, UsageError
 
 
 @click.command("batch", context_settings={"show_default": True})
@@ -31,6 +31,16 @@ from lesionwise.errors import SomeCasesError
     help="Use the brain mask of this name in each patient's folder (challenge layout).",
 )
 @click.option("--force", is_flag=True, help="Compute all cases, also those that are finished and current.")
+@click.option(
+    "--prefetch",
+    is_flag=True,
+    help="Prepare the next case while the network is in one; takes memory for two.",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Compute on the Dask cluster whose scheduler is there: tcp://HOST:8786 (needs lesionwise[cluster]).",
+)
 @segmentation_options
 @quiet_option
 @debug_option
@@ -41,6 +51,8 @@ def command(
     probabilities: bool,
     brain_mask_name: str | None,
     force: bool,
+    prefetch: bool,
+    scheduler: str | None,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -56,8 +68,15 @@ def command(
     is named at the end, and the others go on. Started again, only what is missing or not current is computed:
     the same inputs, weights and options are not computed twice.
     """
+    if prefetch and scheduler:
+        raise UsageError(
+            "--prefetch is for one machine; with --scheduler several workers overlap by themselves"
+        )
+    from lesionwise.batch.cluster import cluster
+    from lesionwise.batch.computer import this_machine
     from lesionwise.batch.layouts import Extras, find_cases, write_bids_description
-    from lesionwise.batch.run import make_folder, run_batch
+    from lesionwise.batch.run import run_batch
+    from lesionwise.files import make_folder
     from lesionwise.progress import show_progress
 
     settings = settings_from(**options)
@@ -67,7 +86,13 @@ def command(
         write_bids_description(target)
     with show_progress(quiet) as progress:
         progress.note(f"{len(cases)} cases")
-        results = run_batch(cases, target, settings, progress, force)
+        opened = (
+            cluster(scheduler, settings, progress, force)
+            if scheduler
+            else this_machine(settings, progress, prefetch)
+        )
+        with opened as computer:
+            results = run_batch(cases, target, computer, progress, force)
     failed = [result for result in results if not result.finished]
     for result in failed:
         click.echo(f"lesionwise: {result.name}: {result.error}", err=True)

@@ -1,0 +1,131 @@
+"""What computes the cases of a batch: this machine, one after the other, or each while the next is prepared."""
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
+
+from lesionwise.batch.layouts import BatchCase
+from lesionwise.batch.tables import DONE, FAILED, CaseResult
+from lesionwise.case_description import describe_computation
+from lesionwise.engine import Engine, Settings
+from lesionwise.errors import InputError, explain
+from lesionwise.files import make_folder
+from lesionwise.pipeline import PreparedCase, finish_case, prepare_case, read_case
+from lesionwise.progress import Display, Progress
+
+Results = Generator[CaseResult, None, None]
+
+
+@dataclass(frozen=True)
+class Computer:
+    """Computes cases.
+
+    `computation`: what results depend on beside the inputs, as `describe_computation` tells it.
+    `compute`: gives the result of each case when it is done, in any order; closed early, it stops.
+    """
+
+    computation: Mapping[str, Any]
+    compute: Callable[[Sequence[BatchCase]], Results]
+
+
+@contextmanager
+def this_machine(settings: Settings, progress: Progress, prefetch: bool = False) -> Iterator[Computer]:
+    """Load the network and give this machine. `prefetch`: a case is prepared while the network is in the one before.
+
+    Raises `WeightsError` or `DeviceError`.
+    """
+    with progress.step("loading the network"):
+        engine = Engine.start(settings, progress)
+    display = progress.display.without_lines()
+    way = _overlapping if prefetch else _in_turn
+    yield Computer(
+        describe_computation(settings, engine), lambda items: way(items, settings, engine, display)
+    )
+
+
+def compute_case(item: BatchCase, settings: Settings, engine: Engine, display: Display) -> CaseResult:
+    """Compute a case; whatever goes wrong in it is its result."""
+    record = Progress(display)
+    return _finish(item, lambda: _prepare(item, settings, engine.threads, record), settings, engine, record)
+
+
+def _in_turn(items: Sequence[BatchCase], settings: Settings, engine: Engine, display: Display) -> Results:
+    for item in items:
+        yield compute_case(item, settings, engine, display)
+
+
+def _overlapping(items: Sequence[BatchCase], settings: Settings, engine: Engine, display: Display) -> Results:
+    """Prepare each case in a thread while the case before it is in the network: two cases are in memory."""
+    stop = Event()
+    records = {item.name: Progress(_UntilStopped(stop)) for item in items}
+
+    def prepare(item: BatchCase) -> PreparedCase:
+        return _prepare(item, settings, engine.threads, records[item.name])
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead: dict[str, Future[PreparedCase]] = {}
+        try:
+            for item, following in zip(items, [*items[1:], None], strict=True):
+                prepared = ahead.pop(item.name, None) or pool.submit(prepare, item)
+                with Progress(display).step(f"preparing {item.name}"):
+                    wait([prepared])
+                if following:
+                    ahead[following.name] = pool.submit(prepare, following)
+                records[item.name].display = display
+                yield _finish(item, prepared.result, settings, engine, records[item.name])
+        finally:  # after an interruption the step that runs is waited for; nothing else could end it
+            stop.set()
+            wait(ahead.values())
+            for item in items:
+                if item.name in ahead:
+                    _remove_if_empty(item)
+
+
+class _UntilStopped(Display):
+    """Shows nothing, and lets no step begin after `stop`."""
+
+    def __init__(self, stop: Event) -> None:
+        self._stop = stop
+
+    def begin(self, title: str) -> None:
+        """Refuse to begin a step whose result nobody waits for."""
+        if self._stop.is_set():
+            raise InterruptedError(f"stopped before {title}")
+
+
+def _prepare(item: BatchCase, settings: Settings, threads: int, record: Progress) -> PreparedCase:
+    """Do all of a case that comes before the network."""
+    if item.problem:
+        raise InputError(item.problem)
+    for path in item.case.outputs:
+        make_folder(path.parent)
+    return prepare_case(read_case(item.case, settings, record), settings, threads, record)
+
+
+def _finish(
+    item: BatchCase,
+    prepared: Callable[[], PreparedCase],
+    settings: Settings,
+    engine: Engine,
+    record: Progress,
+) -> CaseResult:
+    """Do the rest of it; an error, also of what `prepared` calls, is the case's result."""
+    try:
+        return CaseResult(item.name, DONE, finish_case(item.case, prepared(), settings, engine, record))
+    except Exception as error:
+        message, _ = explain(error)
+        if item.case.output.exists():
+            message += " (its outputs are still those of an earlier start)"
+        return CaseResult(item.name, FAILED, error=message)
+    finally:
+        _remove_if_empty(item)
+
+
+def _remove_if_empty(item: BatchCase) -> None:
+    """Remove the folders that were made for a case that wrote nothing."""
+    with suppress(OSError):
+        for folder in (item.case.output.parent, item.folder):
+            folder.rmdir()
