@@ -72,7 +72,7 @@ def _segment(item: BatchCase, settings: Settings, engine: Engine, progress: Prog
     for path in item.case.outputs:
         make_folder(path.parent)
     scans = read_case(item.case, settings, progress)
-    prepared = prepare_case(scans, settings, engine.threads, progress)
+    prepared = prepare_case(scans, settings, engine.threads, progress, engine.device)
     return finish_case(item.case, prepared, settings, engine, progress)
 
 
