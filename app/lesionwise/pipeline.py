@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lesionwise.case_description import describe_case, file_hashes
@@ -15,7 +16,7 @@ from lesionwise.inference import WINDOWS_AT_ONCE, predict_probabilities
 from lesionwise.lesions import lesion_table, remove_small_lesions
 from lesionwise.network_grid import NetworkGrid, network_grid
 from lesionwise.preprocessing.normalization import normalize
-from lesionwise.preprocessing.recipe import Recipe, preprocess_pair
+from lesionwise.preprocessing.recipe import CPU, Recipe, preprocess_pair
 from lesionwise.progress import Progress
 from lesionwise.scan_pair import (
     WORKING_ORDER,
@@ -95,7 +96,7 @@ def segment_case(case: Case, settings: Settings, progress: Progress) -> dict[str
     scans = read_case(case, settings, progress)
     with progress.step("loading the network"):
         engine = Engine.start(settings, progress)
-    prepared = prepare_case(scans, settings, engine.threads, progress)
+    prepared = prepare_case(scans, settings, engine.threads, progress, engine.device)
     return finish_case(case, prepared, settings, engine, progress)
 
 
@@ -111,13 +112,15 @@ def read_case(case: Case, settings: Settings, progress: Progress) -> Scans:
         return Scans(pair, file_hashes(case.inputs))
 
 
-def prepare_case(scans: Scans, settings: Settings, threads: int, progress: Progress) -> PreparedCase:
-    """Find the brain and preprocess: all that comes before the network, on the CPU."""
+def prepare_case(
+    scans: Scans, settings: Settings, threads: int, progress: Progress, device: torch.device = CPU
+) -> PreparedCase:
+    """Find the brain and preprocess: all that comes before the network; on the CPU, but a GPU denoises."""
     output_grid = settings.output_grid if settings.register else None
     study = prepare_study(scans.pair, output_grid, settings.brain_extraction, threads, progress)
     brain = leave_out_unseen(study.time1, study.time2, study.brain, progress)
     first, second, inside = (to_orientation(v, WORKING_ORDER) for v in (study.time1, study.time2, brain))
-    pair = prepare_pair(first, second, inside, settings.recipe, threads, progress)
+    pair = prepare_pair(first, second, inside, settings.recipe, threads, progress, device)
     return PreparedCase(scans, study, brain, inside, pair)
 
 
@@ -140,11 +143,17 @@ def finish_case(
 
 
 def prepare_pair(
-    time1: Volume, time2: Volume, brain: Volume, recipe: Recipe, threads: int, progress: Progress
+    time1: Volume,
+    time2: Volume,
+    brain: Volume,
+    recipe: Recipe,
+    threads: int,
+    progress: Progress,
+    device: torch.device = CPU,
 ) -> PreparedPair:
     """Return what the network sees of a case: masked, corrected, on one scale of intensity, on its grid."""
     with progress.steps() as on_step:
-        pair = preprocess_pair(time1.data, time2.data, brain.data, recipe, threads, on_step)
+        pair = preprocess_pair(time1.data, time2.data, brain.data, recipe, threads, on_step, device=device)
         on_step("normalisation")
         pair = normalize(pair[0], brain.data), normalize(pair[1], brain.data)
         on_step("resampling")

@@ -5,11 +5,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import torch
+
 from lesionwise import __version__
 from lesionwise.challenge_layout import BRAIN_MASK, TIME1, TIME2
 from lesionwise.files import Writer, check_outputs, json_writer, output_folder, write_whole
 from lesionwise.preprocessing.brain_routes import DEFAULT_EXTRACTION
-from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES, Recipe, preprocess_pair
+from lesionwise.preprocessing.recipe import CPU, DEFAULT_RECIPE, RECIPES, Recipe, preprocess_pair
 from lesionwise.progress import Progress
 from lesionwise.scan_pair import WORKING_ORDER, note_oddities, prepare_study, read_pair
 from lesionwise.versions import installed_versions
@@ -49,12 +51,16 @@ class PreprocessCase:
 
 @dataclass(frozen=True)
 class Options:
-    """How cases are preprocessed. `register`: bring the scans to the half-way space, where outputs then lie."""
+    """How cases are preprocessed. `register`: bring the scans to the half-way space, where outputs then lie.
+
+    `device`: where denoising runs.
+    """
 
     recipe: Recipe = RECIPES[DEFAULT_RECIPE]
     register: bool = False
     brain_extraction: str = DEFAULT_EXTRACTION
     threads: int = 1
+    device: torch.device = CPU
 
 
 def preprocess_case(case: PreprocessCase, options: Options, progress: Progress) -> dict[str, Any]:
@@ -86,7 +92,14 @@ def _preprocess(case: PreprocessCase, options: Options, progress: Progress) -> d
     )
     with progress.steps() as on_step:
         images = preprocess_pair(
-            first.data, second.data, inside.data, options.recipe, options.threads, on_step, template
+            first.data,
+            second.data,
+            inside.data,
+            options.recipe,
+            options.threads,
+            on_step,
+            template,
+            options.device,
         )
     report = {
         "lesionwise": __version__,
@@ -95,6 +108,7 @@ def _preprocess(case: PreprocessCase, options: Options, progress: Progress) -> d
         "brain_volume_ml": round(float(study.brain.data.sum()) * study.brain.voxel_mm3 / 1000, 1),
         "warnings": progress.warnings,
         "threads": options.threads,
+        "device": options.device.type,
         "versions": installed_versions(),
         "seconds": progress.seconds,
     }

@@ -49,7 +49,7 @@ def this_machine(settings: Settings, progress: Progress, prefetch: bool = False)
 def compute_case(item: BatchCase, settings: Settings, engine: Engine, display: Display) -> CaseResult:
     """Compute a case; whatever goes wrong in it is its result."""
     record = Progress(display)
-    return _finish(item, lambda: _prepare(item, settings, engine.threads, record), settings, engine, record)
+    return _finish(item, lambda: _prepare(item, settings, engine, record), settings, engine, record)
 
 
 def _in_turn(items: Sequence[BatchCase], settings: Settings, engine: Engine, display: Display) -> Results:
@@ -63,7 +63,7 @@ def _overlapping(items: Sequence[BatchCase], settings: Settings, engine: Engine,
     records = {item.name: Progress(_UntilStopped(stop)) for item in items}
 
     def prepare(item: BatchCase) -> PreparedCase:
-        return _prepare(item, settings, engine.threads, records[item.name])
+        return _prepare(item, settings, engine, records[item.name])
 
     with ThreadPoolExecutor(1) as pool:
         ahead: dict[str, Future[PreparedCase]] = {}
@@ -96,13 +96,14 @@ class _UntilStopped(Display):
             raise InterruptedError(f"stopped before {title}")
 
 
-def _prepare(item: BatchCase, settings: Settings, threads: int, record: Progress) -> PreparedCase:
+def _prepare(item: BatchCase, settings: Settings, engine: Engine, record: Progress) -> PreparedCase:
     """Do all of a case that comes before the network."""
     if item.problem:
         raise InputError(item.problem)
     for path in item.case.outputs:
         make_folder(path.parent)
-    return prepare_case(read_case(item.case, settings, record), settings, threads, record)
+    scans = read_case(item.case, settings, record)
+    return prepare_case(scans, settings, engine.threads, record, engine.device)
 
 
 def _finish(

@@ -29,6 +29,14 @@ threads_option = click.option(
 )
 
 
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    help="Where the network and denoising run: auto is a GPU that works, else the CPU.",
+)
+
+
 def compute_options(command: Command) -> Command:
     """Add --threads, --device and --precision."""
     # The values that `lesionwise.devices` knows; not imported from there because that imports torch.
@@ -39,12 +47,7 @@ def compute_options(command: Command) -> Command:
             default="auto",
             help="Numbers of the network: auto is bf16 where the hardware is made for it.",
         ),
-        click.option(
-            "--device",
-            type=click.Choice(["auto", "cpu", "cuda"]),
-            default="auto",
-            help="Where the network runs: auto is a GPU that works, else the CPU.",
-        ),
+        device_option,
         threads_option,
     ):
         command = option(command)

@@ -10,6 +10,7 @@ from lesionwise.commands.options import (
     FOLDER,
     brain_extraction_option,
     debug_option,
+    device_option,
     quiet_option,
     recipe_options,
     register_option,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     "--template", type=FILE, help="Bring the intensities of both to those of this image (the script's -t)."
 )
 @threads_option
+@device_option
 @quiet_option
 @debug_option
 def command(
@@ -47,6 +49,7 @@ def command(
     recipe: "Recipe",
     template: Path | None,
     threads: int,
+    device: str,
     quiet: bool,
 ) -> None:
     """Write what a network would be given: brain mask and preprocessed images.
@@ -62,14 +65,15 @@ def command(
     """
     from dataclasses import replace
 
-    from lesionwise.devices import use_threads
+    from lesionwise.devices import choose_device, use_threads
     from lesionwise.preprocess_case import Options, PreprocessCase, preprocess_case
     from lesionwise.preprocess_folder import find_patients, preprocess_patients
     from lesionwise.progress import show_progress
 
     if template:
         recipe = replace(recipe, histogram_matching=True)
-    options = Options(recipe, register, brain_extraction, use_threads(threads))
+    threads = use_threads(threads)
+    options = Options(recipe, register, brain_extraction, threads, choose_device(device, lambda _line: None))
     if time1 and time2 and not patients:
         case = PreprocessCase(time1, time2, output, brain_mask=brain_mask, template=template)
         with show_progress(quiet) as progress:

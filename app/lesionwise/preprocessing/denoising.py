@@ -36,7 +36,7 @@ def denoise(image: NDArray[np.floating], threads: int = 1) -> NDArray[np.float32
     denoised = np.array(image, dtype=np.float32)
     if noise == 0.0:
         return denoised
-    box = _box_of_nonzero(image, margin=SEARCH_RADIUS + 2)
+    box = box_of_nonzero(image, margin=SEARCH_RADIUS + 2)
     # The compiled loops run along the last axis: the longest one is x in most scans, and first in memory.
     voxels = np.ascontiguousarray(image[box].T, dtype=np.float64)
     means, variances = np.empty_like(voxels), np.empty_like(voxels)
@@ -55,7 +55,7 @@ def noise_variance(image: NDArray[np.floating]) -> float:
     return float(_noise_variance(np.ascontiguousarray(image.T)))
 
 
-def _box_of_nonzero(image: NDArray[np.floating], margin: int) -> tuple[slice, slice, slice]:
+def box_of_nonzero(image: NDArray[np.floating], margin: int) -> tuple[slice, slice, slice]:
     """Box of the voxels that are not zero, and `margin` more on each side."""
     nonzero = image != 0
     spans = []

@@ -8,10 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lesionwise.preprocessing.bias_field import correct_bias_field
 from lesionwise.preprocessing.denoising import denoise
+from lesionwise.preprocessing.denoising_torch import denoise_on
 from lesionwise.preprocessing.histogram_matching import match_histogram
 
 Image = NDArray[np.float32]
@@ -45,6 +47,8 @@ RECIPES = {
 }
 DEFAULT_RECIPE = "paper"
 
+CPU = torch.device("cpu")
+
 
 def preprocess_pair(
     time1: NDArray[np.floating],
@@ -54,13 +58,14 @@ def preprocess_pair(
     threads: int = 1,
     on_step: Callable[[str], None] = lambda _step: None,
     template: NDArray[np.floating] | None = None,
+    device: torch.device = CPU,
 ) -> tuple[Image, Image]:
     """Return both time points preprocessed, float32, zero outside the brain but for the rim below.
 
     `time1`, `time2` and `brain_mask` are (x, y, z) on one grid; the result is on the same. Each time point is
     treated on its own, but that histogram matching brings time 2 to time 1, or both to `template`, an image of
     any size, as the challenge's script does with its option -t. `on_step` is called with the name of
-    each step (see `Recipe.steps`) before it runs.
+    each step (see `Recipe.steps`) before it runs. `device`: a GPU denoises there; all else runs on the CPU.
 
     Denoising after masking, the order that the tools have, averages zeros and brain in the voxels next to the
     mask: this rim, one voxel wide, is not zero. Whoever wants it away multiplies by the mask.
@@ -78,9 +83,13 @@ def preprocess_pair(
                 first, second = pool.map(lambda image: correct_bias_field(image, max(1, threads // 2)), pair)
             pair = first, second
         elif step == "denoising":
-            pair = denoise(pair[0], threads), denoise(pair[1], threads)
+            pair = _denoise(pair[0], threads, device), _denoise(pair[1], threads, device)
         elif step == "histogram matching" and template is not None:
             pair = match_histogram(pair[0], template, threads), match_histogram(pair[1], template, threads)
         elif step == "histogram matching":
             pair = pair[0], match_histogram(pair[1], pair[0], threads)
     return pair
+
+
+def _denoise(image: Image, threads: int, device: torch.device) -> Image:
+    return denoise(image, threads) if device.type == "cpu" else denoise_on(image, device)
