@@ -1,0 +1,107 @@
+"""`lesionwise info` says what would compute and why, also where something is missing; and the shell completes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from small_case import GROUPS, WIDTH, difference_network, write_weights
+
+from lesionwise import __version__, cli, devices
+from lesionwise.system_info import device_lines, memory_lines, weights_lines
+from lesionwise.weights import save_weights
+
+
+def run(capfd, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(map(str, arguments)))
+    return ended.value.code, *capfd.readouterr()
+
+
+def test_it_tells_versions_device_weights_and_memory(capfd, tmp_path):
+    code, out, err = run(
+        capfd, "info", "--weights", write_weights(tmp_path), "--device", "cpu", "--threads", "1"
+    )
+    assert (code, err) == (0, "")
+    titles = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
+    assert titles == ["lesionwise", "device", "weights", "memory"]
+    assert __version__ in out
+    assert f"torch {torch.__version__}" in out
+    assert "--device cpu was asked for" in out
+    assert str(tmp_path) in out
+
+
+def test_without_weights_it_tells_the_rest_and_ends_as_segment_would(capfd, tmp_path):
+    code, out, err = run(capfd, "info", "--weights", tmp_path, "--device", "cpu")
+    assert code == 5
+    assert "cannot be used, see below" in out
+    assert "GB" in out
+    assert err.startswith(f"lesionwise: {tmp_path}: this folder has no manifest.json")
+
+
+def test_the_model_card_in_short(tmp_path):
+    folder = write_weights(tmp_path)
+    lines = weights_lines(folder)
+    assert lines[0] == str(folder)
+    assert "trained on: not told" in lines
+    assert lines[-1] == "validation: no scores in the manifest; see the model card"
+    (folder / "README.md").touch()
+    assert weights_lines(folder)[-1] == f"model card: {folder / 'README.md'}"
+
+
+def test_training_data_and_scores_of_the_manifest(tmp_path):
+    facts = {
+        "training_data": [{"name": "heads", "licence": "CC-BY"}, {"name": "more"}],
+        "validation": {"patient01": {"f1": 0.51234, "cases": 2}},
+    }
+    save_weights(tmp_path, difference_network(), WIDTH, GROUPS, 0.5, facts)
+    lines = weights_lines(tmp_path)
+    assert "trained on: heads (CC-BY)" in lines
+    assert "trained on: more (licence not told)" in lines
+    assert "validation: patient01 f1 0.512, patient01 cases 2" in lines
+
+
+@pytest.mark.parametrize(
+    ("trouble", "native", "line", "reasons"),
+    [
+        ("no GPU was found", True, "bfloat16", ["no GPU was found", "multiplies bfloat16 itself"]),
+        ("the GPU computes wrong numbers", False, "float32", ["wrong numbers", "would emulate bfloat16"]),
+    ],
+)
+def test_the_device_and_why(monkeypatch, trouble, native, line, reasons):
+    monkeypatch.setattr(devices, "_gpu_trouble", lambda: trouble)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native})
+    told = device_lines("auto", "auto", 1)
+    assert told[0] == f"CPU, 1 thread(s), {line}"
+    assert all(any(reason in one for one in told[1:]) for reason in reasons)
+    assert "--precision fp32 was asked for" in device_lines("auto", "fp32", 1)
+
+
+def test_memory_that_is_free_and_that_is_not_known():
+    assert memory_lines(lambda: "MemTotal: 9 kB\nMemAvailable: 4000000 kB\n")[1].startswith("4.1 GB are free")
+    assert memory_lines(lambda: "something else")[1] == "how much is free is not known here"
+
+    def unreadable():
+        raise OSError
+
+    assert memory_lines(unreadable)[1] == "how much is free is not known here"
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"), [("lesionwise ba", "batch"), ("lesionwise batch --pre", "--prefetch")]
+)
+def test_the_shell_completes_commands_and_options(words, completed):
+    asked = {
+        "_LESIONWISE_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "lesionwise.cli"],
+        env=os.environ | asked,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert completed in done.stdout
