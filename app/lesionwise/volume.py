@@ -130,9 +130,12 @@ def to_canonical(volume: Volume) -> Volume:
 
 
 def to_orientation(volume: Volume, axis_codes: str) -> Volume:
-    """Return the volume with axes permuted and flipped to run (nearest) as named, for example "LPS"."""
+    """Return the volume with axes permuted and flipped to run (nearest) as named, for example "LPS".
+
+    Its voxels are a view of the volume's: nothing is copied.
+    """
     orientation = ornt_transform(io_orientation(volume.affine), axcodes2ornt(axis_codes))
-    data = np.ascontiguousarray(apply_orientation(volume.data, orientation))
+    data = apply_orientation(volume.data, orientation)
     affine = volume.affine @ inv_ornt_aff(orientation, volume.data.shape)
     turned = on_grid(data, affine, volume)
     turned.header["pixdim"][1:4] = volume.header["pixdim"][1:4][np.argsort(orientation[:, 0])]

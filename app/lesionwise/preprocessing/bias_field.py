@@ -19,6 +19,11 @@ CONTROL_POINTS = (4, 4, 4)  # of the first level: one span per axis, doubled at 
 SHRINK_FACTOR = 4
 OTSU_BINS = 200
 
+SPANS = 2 ** (len(ITERATIONS_BY_LEVEL) - 1)
+"""Of the splines of the last level, along each axis."""
+NODES = (0.0, 0.25, 0.5, 0.75)
+"""Places in a span at which the field's value is asked for."""
+
 
 def correct_bias_field(image: NDArray[np.floating], threads: int = 1) -> NDArray[np.float32]:
     """Divide an image by its bias field, estimated where the image is brighter than its Otsu threshold.
@@ -31,8 +36,13 @@ def correct_bias_field(image: NDArray[np.floating], threads: int = 1) -> NDArray
 
     Raises PreprocessingError where N4 fails (an image of a few voxels, say).
     """
-    original = sitk.GetImageFromArray(np.ascontiguousarray(image.T, dtype=np.float32))
-    bright = sitk.OtsuThreshold(original, 0, 1, OTSU_BINS)
+    image = np.asarray(image, dtype=np.float32)
+    # The threshold follows from the histogram alone, whatever the order of the voxels: no copy is turned for it.
+    otsu = sitk.OtsuThresholdImageFilter()
+    otsu.SetNumberOfHistogramBins(OTSU_BINS)
+    otsu.SetNumberOfThreads(threads)
+    otsu.Execute(sitk.GetImageFromArray(image))
+    sample = image[np.ix_(*map(_picked, image.shape))].T
 
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
     n4.SetMaximumNumberOfIterations(ITERATIONS_BY_LEVEL)
@@ -45,13 +55,53 @@ def correct_bias_field(image: NDArray[np.floating], threads: int = 1) -> NDArray
     # The spline filters inside N4 only know the process's own number, which therefore changes with each call.
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     try:
-        # ITK's shrinking picks one voxel per block and does not average, so the mask stays a mask.
-        factors = [SHRINK_FACTOR] * 3
-        n4.Execute(sitk.Cast(sitk.Shrink(original, factors), sitk.sitkFloat64), sitk.Shrink(bright, factors))
-        log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(original)).T
+        n4.Execute(
+            sitk.GetImageFromArray(sample.astype(np.float64)),
+            sitk.GetImageFromArray((sample > otsu.GetThreshold()).astype(np.uint8)),
+        )
+        nodes = n4.GetLogBiasFieldAsImage(sitk.Image([SPANS * len(NODES) + 1] * 3, sitk.sitkFloat32))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise PreprocessingError(
             f"the bias field could not be estimated ({reason}); check the image or use --no-bias-correction"
         ) from error
-    return np.ascontiguousarray(image / np.exp(log_field), dtype=np.float32)
+    return _divided(image, sitk.GetArrayFromImage(nodes).T.astype(np.float64))
+
+
+def _picked(size: int) -> NDArray[np.intp]:
+    """Return which voxels along an axis ITK's shrinking picks: one of each block, without averaging."""
+    line = sitk.GetImageFromArray(np.arange(size, dtype=np.float32)[None, None])
+    shrunk = sitk.GetArrayFromImage(sitk.Shrink(line, [SHRINK_FACTOR, 1, 1]))
+    return np.asarray(shrunk, dtype=np.intp).ravel()
+
+
+def _divided(image: NDArray[np.float32], nodes: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the image divided by the exponential of the field whose values at the nodes are given.
+
+    Plane by plane, so that no field of the image's size takes memory, and only where the image is not zero.
+    """
+    along_x, along_y, along_z = (_interpolation(size) for size in image.shape)
+    corrected = np.array(image, order="C")
+    for x, weights in enumerate(along_x):
+        if corrected[x].any():
+            log_field = along_y @ np.tensordot(weights, nodes, 1) @ along_z.T
+            corrected[x] /= np.exp(log_field, dtype=np.float32, casting="same_kind")
+    return corrected
+
+
+def _interpolation(size: int) -> NDArray[np.float64]:
+    """Return the matrix (voxels, nodes) that gives a spline's value at each voxel from those at its nodes.
+
+    A cubic spline is one cubic polynomial in each span, and four values of it say which one. So the nodes,
+    four in each span, hold the whole field (the last node, the end of the last span, is not needed).
+    """
+    place = SPANS * np.arange(size) / max(size - 1, 1)
+    span = np.minimum(place.astype(np.intp), SPANS - 1)
+    offset = place - span
+    matrix = np.zeros((size, SPANS * len(NODES) + 1))
+    for node, here in enumerate(NODES):
+        weight = np.ones(size)
+        for there in NODES[:node] + NODES[node + 1 :]:
+            weight *= (offset - there) / (here - there)
+        matrix[np.arange(size), span * len(NODES) + node] = weight
+    return matrix

@@ -40,7 +40,7 @@ def denoise(image: NDArray[np.floating], threads: int = 1) -> NDArray[np.float32
     # The compiled loops run along the last axis: the longest one is x in most scans, and first in memory.
     voxels = np.ascontiguousarray(image[box].T, dtype=np.float64)
     means, variances = np.empty_like(voxels), np.empty_like(voxels)
-    result = voxels.copy()
+    result = voxels.astype(np.float32)
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda t: _local_statistics(voxels, means, variances, t, threads), range(threads)))
         list(

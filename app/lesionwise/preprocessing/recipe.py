@@ -72,11 +72,11 @@ def preprocess_pair(
 
     Raises PreprocessingError where the bias field cannot be estimated.
     """
-    pair = time1.astype(np.float32), time2.astype(np.float32)
+    pair = np.asarray(time1, dtype=np.float32), np.asarray(time2, dtype=np.float32)
     for step in recipe.steps:
         on_step(step)
         if step == "masking":
-            pair = np.where(brain_mask, pair[0], np.float32(0)), np.where(brain_mask, pair[1], np.float32(0))
+            pair = _masked(pair[0], brain_mask), _masked(pair[1], brain_mask)
         elif step == "bias correction":
             # One time point makes poor use of several threads, so the two run side by side.
             with ThreadPoolExecutor(min(threads, 2)) as pool:
@@ -89,6 +89,12 @@ def preprocess_pair(
         elif step == "histogram matching":
             pair = pair[0], match_histogram(pair[1], pair[0], threads)
     return pair
+
+
+def _masked(image: Image, mask: NDArray[np.bool_]) -> Image:
+    masked = np.zeros(image.shape, dtype=np.float32)
+    np.copyto(masked, image, where=mask)
+    return masked
 
 
 def _denoise(image: Image, threads: int, device: torch.device) -> Image:
