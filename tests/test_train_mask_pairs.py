@@ -21,7 +21,7 @@ from train.metric_network.placed_lesions import (
     split,
 )
 from train.metric_network.softening import Softening, draw_softening, soften
-from train.metric_network.targets import SPACING_MM, bin_of, patch_f1
+from train.metric_network.targets import SPACING_MM, bin_of, lesion_counts, patch_f1
 
 SETTINGS = PairSettings(size=24, batch=4)
 
@@ -52,7 +52,7 @@ def test_f1_is_the_evaluators(group):
 
 
 def test_network_inputs_keep_the_f1_of_their_mask():
-    prediction, truth, f1 = next(iter(MaskPairs(SETTINGS, seed=3)))
+    prediction, truth, f1, _ = next(iter(MaskPairs(SETTINGS, seed=3)))
     assert prediction.shape == truth.shape == (4, 24, 24, 24)
     assert prediction.dtype == truth.dtype == f1.dtype == torch.float32
     assert prediction.min() >= 0
@@ -67,6 +67,37 @@ def test_stream_goes_on_where_it_was_left():
     rest = list(islice(MaskPairs(settings, seed=3, batches_done=9), 3))
     for one, other in zip(whole[9:], rest, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_a_pair_used_again_is_turned_and_keeps_its_f1():
+    settings = PairSettings(size=24, batch=2, uses=2)
+    batches = list(islice(MaskPairs(settings, seed=3), 20))
+    first, second = (
+        sorted(float(f1) for batch in half for f1 in batch[2]) for half in (batches[:10], batches[10:])
+    )
+    assert first == second
+    for prediction, truth, f1, _ in batches[10:]:
+        for p, t, value in zip(prediction, truth, f1, strict=True):
+            assert patch_f1((p > 0.5).numpy(), (t > 0.5).numpy()) == pytest.approx(float(value), abs=1e-6)
+
+
+def test_counts_by_hand():
+    # Cells of 8: one lesion found in the first, one missed on the border of two, a false one in the last.
+    truth = paint([cube((2, 2, 2)), cube((6, 18, 2))], 24)
+    prediction = paint([cube((2, 2, 2)), cube((18, 18, 18))], 24)
+    found, missed, right, wrong = lesion_counts(prediction, truth)
+    assert found[0, 0, 0] == right[0, 0, 0] == 1
+    assert missed[0, 2, 0] == missed[1, 2, 0] == 0.5
+    assert wrong[2, 2, 2] == 1
+    assert [float(kind.sum()) for kind in (found, missed, right, wrong)] == [1, 1, 1, 1]
+
+
+def test_counts_make_the_f1(group):
+    for pair in group:
+        found, missed, right, wrong = lesion_counts(pair.prediction, pair.truth).sum((1, 2, 3), dtype=float)
+        if found + missed and right + wrong:
+            s, p = found / (found + missed), right / (right + wrong)
+            assert pair.f1 == pytest.approx(2 * s * p / (s + p) if s + p else 0, abs=1e-4)
 
 
 def test_patches_too_small_for_many_lesions_are_refused():

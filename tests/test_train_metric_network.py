@@ -2,13 +2,16 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
 from lesionwise.errors import InputError
 from train.metric_network.files import load_metric_network, save_metric_network
 from train.metric_network.network import LesionCounts, MetricNetwork
+from train.metric_network.targets import patch_f1
 from train.metric_network.training import fine_tune, metric_loss
+from train.metric_network.walkers import Walkers, walked
 
 
 def parameters(network):
@@ -40,9 +43,19 @@ def test_published_head_has_178_million_parameters():
     assert parameters(network) == convolved + 2 * sum(normed) + connected == 178_434_799
 
 
-def test_compact_head_is_below_a_million_and_has_the_published_convolutions():
-    convolved, _ = convolutions(10)
-    assert parameters(MetricNetwork("compact")) == convolved + 4 * 80 + 4 == 168_744
+def test_compact_head_is_below_a_million():
+    # (channels in, out, kernel's voxels): each voxel by itself, halved with overlap, five convolutions, the four maps.
+    layers = [
+        (3, 8, 1),
+        (8, 16, 64),
+        (16, 16, 27),
+        (16, 32, 27),
+        (32, 64, 27),
+        (64, 64, 27),
+        (64, 64, 27),
+        (64, 4, 1),
+    ]
+    assert parameters(MetricNetwork("compact")) == sum(i * o * k + o for i, o, k in layers) == 305_956
 
 
 def test_published_head_works_on_its_patch_only():
@@ -77,14 +90,14 @@ def test_product_channel_tells_overlap_from_distance():
 
 
 def test_four_sums_make_f1():
-    # 3 found, 1 missed; 2 right, 2 wrong: sensitivity 3.1 / 4.1, precision 2.1 / 4.1.
+    # 3 found, 1 missed; 2 right, 2 wrong, each 0.02 better than that.
     counts = LesionCounts(channels=4)
     with torch.no_grad():
         counts.maps.weight.copy_(torch.eye(4).reshape(4, 4, 1, 1, 1))
         counts.maps.bias.zero_()
     wanted = torch.tensor([3.0, 1.0, 2.0, 2.0])
     features = torch.log(torch.expm1(wanted)).reshape(1, 4, 1, 1, 1)  # softplus backwards
-    s, p = 3.1 / 4.1, 2.1 / 4.1
+    s, p = 3.02 / 4.02, 2.02 / 4.02
     assert float(counts(features)) == pytest.approx(2 * s * p / (s + p), rel=1e-5)
 
 
@@ -117,14 +130,54 @@ def test_loss_is_the_mean_squared_error():
     network = small("compact").eval()
     prediction, truth = torch.zeros(2, 16, 16, 16), torch.zeros(2, 16, 16, 16)
     estimate = float(network(prediction, truth)[0].detach())
-    loss, parts = metric_loss(network, (prediction, truth, torch.tensor([estimate + 0.1, estimate - 0.3])))
+    f1 = torch.tensor([estimate + 0.1, estimate - 0.3])
+    # A count that is met has no deviance, so that the squared error of F1 is all.
+    counts = network.counted(prediction, truth)[1].detach()
+    loss, parts = metric_loss(network, (prediction, truth, f1, counts))
     assert float(loss.detach()) == pytest.approx((0.1**2 + 0.3**2) / 2, rel=1e-4)
     assert parts["absolute_error"] == pytest.approx(0.2, rel=1e-4)
+    wrong = metric_loss(network, (prediction, truth, f1, counts + 1))
+    assert wrong[1]["counts_deviance"] > parts["counts_deviance"] == pytest.approx(0, abs=1e-4)
+    assert wrong[1]["squared_error"] == parts["squared_error"]
 
 
 def test_fine_tuning_learns_a_batch():
-    network = MetricNetwork("compact", 16, width=5, dropout=0.0)
+    torch.manual_seed(0)
+    network = MetricNetwork("compact", 16, width=5)
     masks = (torch.rand(4, 16, 16, 16, generator=torch.Generator().manual_seed(0)) > 0.9).float()
-    batch = masks, masks.roll(1, 0), torch.tensor([0.1, 0.9, 0.4, 0.6])
+    found = torch.tensor([0.1, 0.9, 0.4, 0.6])
+    counts = (
+        torch.stack([found, 1 - found, found, 1 - found], 1).reshape(4, 4, 1, 1, 1).expand(4, 4, 2, 2, 2) / 8
+    )
+    batch = masks, masks.roll(1, 0), found, counts
     first = metric_loss(network, batch)[1]["absolute_error"]
     assert fine_tune(network, [batch] * 60, steps=60, rate=5e-3) < 0.7 * first
+
+
+def test_a_walk_goes_up_f_by_the_step():
+    network = small("compact").eval()
+    truths = (torch.rand(2, 16, 16, 16, generator=torch.Generator().manual_seed(1)) > 0.9).float()
+    logits = torch.zeros(2, 16, 16, 16)
+    with torch.no_grad():
+        network.head.maps.bias.fill_(0.0)  # away from where the estimate is flat
+    steps = torch.tensor([0.01, 0.02])
+    moved = walked(network, logits, truths, steps, torch.float32)
+    torch.testing.assert_close((moved - logits).abs().amax((1, 2, 3)), steps)
+    assert (network(moved.sigmoid(), truths) > network(logits.sigmoid(), truths)).all()
+
+
+def test_walkers_bring_their_true_f1_and_are_replaced():
+    network = small("compact")
+    rng = np.random.default_rng(0)
+    walkers = Walkers(network, 2, "organisers", torch.float32, rng)
+    masks = (torch.rand(3, 16, 16, 16, generator=torch.Generator().manual_seed(0)) > 0.9).float()
+    batch = masks, masks.roll(1, 0), torch.zeros(3), torch.zeros(3, 4, 2, 2, 2)
+    for _ in range(4):
+        predictions, truths, f1, counts = walkers.join(batch)
+        assert [len(part) for part in (predictions, truths, f1, counts)] == [5] * 4
+        for k in (3, 4):
+            assert float(f1[k]) == pytest.approx(
+                patch_f1((predictions[k] > 0.5).numpy(), truths[k].numpy() > 0.5)
+            )
+        walkers.steps_left[0] = 0
+    assert network.training

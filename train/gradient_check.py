@@ -27,6 +27,7 @@ from train.metric_network.placed_lesions import Placed, bridge, nearest, paint
 from train.metric_network.report import HELD_OUT_SEED
 from train.metric_network.softening import draw_softening, soften
 from train.metric_network.targets import patch_f1
+from train.metric_network.walkers import start_logits
 from train.segmentation.losses import dice_loss
 from train.segmentation.metric_loss import MetricLoss
 
@@ -34,8 +35,6 @@ STEPS = 50
 STEP_LOGIT = 0.5
 REACHED = 0.01
 """F's ascent stops where 1 - F is below this: there is nothing left to gain by its own account."""
-LARGEST_LOGIT = 4.0
-"""Probabilities start within 0.018 and 0.982: further out the gradient of any loss on the logits is 0."""
 BAR = 0.70
 
 Error = Literal["missed", "merged", "false"]
@@ -88,17 +87,25 @@ def patches_from_network(outputs: NetworkOutputs, count: int) -> list[Patch]:
 
 def follow(loss: Loss, patch: Patch, reached: float = REACHED) -> Outcome:
     """Descend the loss on the logits of a patch and return what it did."""
+    probabilities, before, after, taken = ascended(loss, patch, STEPS, reached)
+    f1 = [patch_f1(p > 0.5, patch.truth) for p in (patch.probabilities, probabilities)]
+    return Outcome(patch.error, f1[0], f1[1], before, after, taken)
+
+
+def ascended(
+    loss: Loss, patch: Patch, most_steps: int, reached: float = REACHED
+) -> tuple[np.ndarray, float, float, int]:
+    """Return the probabilities (x, y, z) where the descent ends, the loss before and after, and the steps taken."""
     truth = torch.from_numpy(patch.truth.astype(np.float32))[None]
-    start = torch.logit(torch.from_numpy(patch.probabilities.astype(np.float32)), eps=1e-6)
-    logits = start.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)[None]
+    logits = start_logits(torch.from_numpy(patch.probabilities.astype(np.float32)))[None]
     before = after = float("nan")
     taken = 0
-    for step in range(STEPS + 1):
+    for step in range(most_steps + 1):
         logits.requires_grad_(True)
         value = loss(logits.sigmoid(), truth)
         after = float(value.detach())
         before = after if step == 0 else before
-        if step == STEPS or after < reached:
+        if step == most_steps or after < reached:
             break
         (gradient,) = torch.autograd.grad(value, logits)
         logits = logits.detach()
@@ -107,8 +114,7 @@ def follow(loss: Loss, patch: Patch, reached: float = REACHED) -> Outcome:
             break
         logits = logits - STEP_LOGIT * gradient / largest
         taken = step + 1
-    f1 = [patch_f1(p > 0.5, patch.truth) for p in (patch.probabilities, logits.detach().sigmoid()[0].numpy())]
-    return Outcome(patch.error, f1[0], f1[1], before, after, taken)
+    return logits.detach().sigmoid()[0].numpy(), before, after, taken
 
 
 def losses(network: MetricNetwork, alpha: float) -> dict[str, Loss]:

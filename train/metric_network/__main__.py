@@ -17,11 +17,12 @@ from train.loop import Averaged, Run, learning_rate
 from train.metric_network.files import load_metric_network, save_metric_network
 from train.metric_network.mask_pairs import MaskPairs, PairSettings, make_pair_loader
 from train.metric_network.network import HEADS, MetricNetwork
-from train.metric_network.network_outputs import NetworkOutputs
+from train.metric_network.network_outputs import NetworkOutputs, left_for_training
 from train.metric_network.placed_lesions import Mask
 from train.metric_network.report import accuracy, measure, table, write_report
 from train.metric_network.targets import DEFINITIONS
 from train.metric_network.training import metric_loss
+from train.metric_network.walkers import Walkers
 from train.sources import EXISTING, FOLDER
 
 
@@ -29,9 +30,7 @@ from train.sources import EXISTING, FOLDER
 @click.option("--output", required=True, type=FOLDER, help="Folder of the run. Resumed if it is there.")
 @click.option("--head", type=click.Choice(HEADS), default="compact", show_default=True)
 @click.option("--patch", default=64, show_default=True, help="Edge of a patch in voxels.")
-@click.option(
-    "--width", default=10, show_default=True, help="Channels of the first convolution (published: 10)."
-)
+@click.option("--width", type=int, help="Channels of the first layer [default: 10 published, 8 compact].")
 @click.option("--dropout", default=0.1, show_default=True)
 @click.option("--definition", type=click.Choice(DEFINITIONS), default="organisers", show_default=True)
 @click.option("--shapes", multiple=True, type=EXISTING, help="Real lesion shapes: .npz or folder of masks.")
@@ -48,6 +47,12 @@ from train.sources import EXISTING, FOLDER
 )
 @click.option("--initial", type=EXISTING, help="A metric network to go on from.")
 @click.option("--batch", default=10, show_default=True, help="Pairs per step.")
+@click.option(
+    "--uses", default=5, show_default=True, help="How often a pair is seen, turned and softened anew."
+)
+@click.option(
+    "--walkers", default=0, show_default=True, help="Pairs more per step: maps that walk up F's gradient."
+)
 @click.option("--rate", default=1e-4, show_default=True, help="Learning rate of Adam (the paper: 1e-4).")
 @click.option("--schedule", type=click.Choice(["constant", "cosine"]), default="constant", show_default=True)
 @click.option("--average", default=0.99, show_default=True, help="Decay of the averaged weights.")
@@ -83,13 +88,20 @@ def train(output: Path, seed: int, **options: Any) -> None:
         options["hard_share"],
         options["network_share"] if options["network_outputs"] else 0.0,
         options["definition"],
+        options["uses"],
     )
-    outputs = [NetworkOutputs.load(file) for file in options["network_outputs"]]
-    sources: dict[str, Any] = {
-        "real_boxes": read_shapes(options["shapes"]),
-        "real_masks": whole_masks(options["masks"], options["data"]),
-        "outputs": NetworkOutputs.joined(outputs) if outputs else None,
-    }
+    files = [NetworkOutputs.load(file) for file in options["network_outputs"]]
+    outputs = NetworkOutputs.joined(files) if files else None
+    shapes, masks = read_shapes(options["shapes"]), whole_masks(options["masks"], options["data"])
+    # Every fifth of what pairs are made of is left to the held-out ones.
+    sources, held_out = (
+        {
+            "real_boxes": left_for_training(shapes, is_held_out),
+            "real_masks": left_for_training(masks, is_held_out),
+            "outputs": outputs.part(is_held_out) if outputs else None,
+        }
+        for is_held_out in (False, True)
+    )
     output.mkdir(parents=True, exist_ok=True)
     optimizer = torch.optim.Adam(network.parameters(), lr=options["rate"], betas=(0.9, 0.999))
     run = Run(output, network, optimizer, Averaged(options["average"]), options["minutes"], options["steps"])
@@ -105,23 +117,26 @@ def train(output: Path, seed: int, **options: Any) -> None:
         current = averaged_network()
         save_metric_network(output, current, current.state_dict(), run.step)
         values: dict[str, float] = {}
-        for name, pairs in measure(current, settings, options["held_out"], seed, **sources).items():
+        for name, pairs in measure(current, settings, options["held_out"], seed, **held_out).items():
             result, kind = accuracy(*pairs), name.split()[0]
             values |= {f"held_out_{kind}/mae": result.mae, f"held_out_{kind}/pearson": result.pearson}
             values[f"held_out_{kind}/worst_bin_mae"] = max(result.bin_mae)
         return values
 
     stream = MaskPairs(settings, seed, **sources, batches_done=run.step)
+    walkers = Walkers(
+        network, options["walkers"], options["definition"], precision, np.random.default_rng((seed, run.step))
+    )
     run.train(
         make_pair_loader(stream, options["workers"]),
-        lambda batch: metric_loss(network, batch, precision),
+        lambda batch: metric_loss(network, walkers.join(batch), precision),
         lambda progress: learning_rate(options["rate"], options["schedule"], progress, run.step),
         epoch_steps=options["epoch_steps"],
         on_epoch=on_epoch,
     )
     final = averaged_network()
     save_metric_network(output, final, final.state_dict(), run.step)
-    results = measure(final, settings, options["report_pairs"], seed + 1, **sources)
+    results = measure(final, settings, options["report_pairs"], seed + 1, **held_out)
     title = f"Metric network, {options['head']} head, {run.step} steps, patches of {options['patch']}"
     click.echo(table(write_report(results, output / "report", title)))
 

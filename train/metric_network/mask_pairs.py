@@ -7,6 +7,7 @@ exact values 0 and 1 fill at most half of their bins. A stream is a pure functio
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +19,10 @@ from train.metric_network.corruptions import Shapes, random_boxes, random_predic
 from train.metric_network.network_outputs import NetworkOutputs
 from train.metric_network.placed_lesions import Mask, paint
 from train.metric_network.softening import draw_softening, soften
-from train.metric_network.targets import BINS, bin_of, patch_f1
+from train.metric_network.targets import BINS, bin_of, lesion_counts, patch_f1
 
-PairBatch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Predictions and truths (batch, x, y, z) float32 in [0, 1], F1 (batch) float32."""
+PairBatch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+"""Predictions and truths (batch, x, y, z) in [0, 1], F1 (batch), counts (batch, 4, cells) as `lesion_counts`; float32."""
 
 SMALLEST_PATCH = 24
 
@@ -38,6 +39,8 @@ class PairSettings:
         hard_share: share of the predictions that stay masks; the rest is softened.
         network_share: share of the pairs from a network's outputs, where there are any of the wanted F1.
         definition: of the F1, see `targets`.
+        uses: how often each pair is seen, mirrored, with axes swapped and softened anew; making one costs as much as
+            learning from it.
     """
 
     size: int = 64
@@ -45,6 +48,7 @@ class PairSettings:
     hard_share: float = 0.3
     network_share: float = 0.4
     definition: Mode = "organisers"
+    uses: int = 1
 
     def __post_init__(self) -> None:
         """Raise ValueError for patches too small for the twenty lesions that an F1 just above 0 or below 1 takes."""
@@ -62,6 +66,17 @@ class MaskPair:
     truth: Mask
     f1: float
     probability: NDArray[np.float32] | None = None
+
+    def turned(self, rng: np.random.Generator) -> "MaskPair":
+        """Return the pair in one of the 48 orientations of a cube, which all have the same F1."""
+        axes, steps = rng.permutation(3), rng.choice([-1, 1], 3)
+        mirror = tuple(slice(None, None, int(step)) for step in steps)
+
+        def turn(array: NDArray[Any]) -> NDArray[Any]:
+            return np.ascontiguousarray(array[mirror].transpose(axes))
+
+        probability = None if self.probability is None else turn(self.probability)
+        return MaskPair(turn(self.prediction), turn(self.truth), self.f1, probability)
 
 
 def balanced_group(
@@ -121,7 +136,8 @@ class MaskPairs(IterableDataset[PairBatch]):
         workers = info.num_workers if info else 1
         # A new loader asks its first worker first: that one takes up where the stream was left.
         worker = ((info.id if info else 0) + self.batches_done) % workers
-        group, skipped = divmod((self.batches_done - worker + workers - 1) // workers, BINS)
+        batches_in_group = BINS * self.settings.uses
+        group, skipped = divmod((self.batches_done - worker + workers - 1) // workers, batches_in_group)
         while True:
             yield from self._group(np.random.default_rng((self.seed, worker, group)), skipped)
             group, skipped = group + 1, 0
@@ -130,14 +146,20 @@ class MaskPairs(IterableDataset[PairBatch]):
         shapes = Shapes(random_boxes(rng, _BOXES, self.real_boxes), self.real_masks)
         pairs = balanced_group(self.settings, shapes, self.outputs, rng)
         size = self.settings.batch
-        for begin in range(0, len(pairs), size):
+        for number in range(BINS * self.settings.uses):
+            use, begin = divmod(number * size, len(pairs))
+            if use and not begin:
+                pairs = [pairs[k].turned(rng) for k in rng.permutation(len(pairs))]
             some = pairs[begin : begin + size]
             inputs = np.stack([network_input(pair, self.settings, rng) for pair in some])
-            if begin >= skipped * size:
+            if number >= skipped:
+                definition = self.settings.definition
+                counts = [lesion_counts(pair.prediction, pair.truth, definition) for pair in some]
                 yield (
                     torch.from_numpy(inputs),
                     torch.from_numpy(np.stack([pair.truth for pair in some]).astype(np.float32)),
                     torch.tensor([pair.f1 for pair in some], dtype=torch.float32),
+                    torch.from_numpy(np.stack(counts)),
                 )
 
 

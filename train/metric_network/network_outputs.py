@@ -6,6 +6,7 @@ Each output is kept with the F1 that it has at five thresholds, so that pairs of
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,14 @@ from train.metric_network.targets import patch_f1
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 LEVELS = 250
 """Probabilities are kept as whole numbers from 0 to this: each threshold is one of them."""
+
+HELD_OUT_OF = 5
+"""One of so many is left to the held-out pairs."""
+
+
+def left_for_training(items: Sequence[Any], is_held_out: bool = False) -> list[Any]:
+    """Return the items that training may see, or those that are held out."""
+    return [item for number, item in enumerate(items) if (number % HELD_OUT_OF == 0) == is_held_out]
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,11 @@ class NetworkOutputs:
             np.concatenate([part.truths for part in parts]),
             np.concatenate([part.f1 for part in parts]),
         )
+
+    def part(self, is_held_out: bool) -> "NetworkOutputs":
+        """Return what is held out, or what is left to train with."""
+        chosen = left_for_training(range(len(self.f1)), is_held_out)
+        return NetworkOutputs(self.levels[chosen], self.truths[chosen], self.f1[chosen])
 
     @staticmethod
     def load(file: Path) -> "NetworkOutputs":

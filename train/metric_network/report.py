@@ -75,7 +75,7 @@ def estimated(network: MetricNetwork, batches: Iterator[PairBatch]) -> tuple[Val
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
-    parts = [(network(p.to(device), t.to(device)).cpu(), f1) for p, t, f1 in batches]
+    parts = [(network(p.to(device), t.to(device)).cpu(), f1) for p, t, f1, _ in batches]
     network.train(was_training)
     return tuple(torch.cat(column).numpy() for column in zip(*parts, strict=True))  # type: ignore[return-value]
 
@@ -88,8 +88,8 @@ def measure(
     `sources`: real_boxes, real_masks, outputs, as for `MaskPairs`. A network's own outputs count among the soft maps and
     are left out of the hard ones.
     """
-    hard = replace(stream_settings, hard_share=1.0, network_share=0.0)
-    soft = replace(stream_settings, hard_share=0.0)
+    hard = replace(stream_settings, hard_share=1.0, network_share=0.0, uses=1)
+    soft = replace(stream_settings, hard_share=0.0, uses=1)
     with threads_kept():
         return {
             name: estimated(

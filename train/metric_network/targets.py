@@ -5,15 +5,18 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionwise.evaluation import lesion_f1
-from lesionwise.lesions import Spacing
-from lesionwise.overlap import Mode
+from lesionwise.evaluation import DEFAULT_THRESHOLDS, lesion_f1
+from lesionwise.lesions import Spacing, label_lesions
+from lesionwise.overlap import Mode, match_lesions
 
 SPACING_MM: Spacing = (1.0, 1.0, 1.0)
 """Patches lie on the network's grid."""
 
 BINS = 10
 """F1 in [0, 1] is balanced and reported in this many equal bins."""
+
+CELL = 8
+"""Edge in voxels of the cells in which lesions are counted: the compact head's."""
 
 DEFINITIONS: tuple[Mode, ...] = get_args(Mode)
 """The organisers' test of detection (the paper's reference 9), or plain intersection as the paper's text words it."""
@@ -31,6 +34,26 @@ def patch_f1(prediction: NDArray[Any], truth: NDArray[Any], definition: Mode = "
     the most it can.
     """
     return lesion_f1(prediction, truth, SPACING_MM, mode=definition)
+
+
+def lesion_counts(
+    prediction: NDArray[Any], truth: NDArray[Any], definition: Mode = "organisers"
+) -> NDArray[np.float32]:
+    """Return where the lesions behind `patch_f1` lie: (4, x / CELL, y / CELL, z / CELL), each lesion 1 in total.
+
+    The four: true lesions that are found and missed, predicted ones that are right and wrong. A lesion is spread over
+    the cells by its voxels.
+    """
+    match = match_lesions(prediction, truth, SPACING_MM, DEFAULT_THRESHOLDS, definition)
+    shape = tuple(n // CELL for n in truth.shape)
+    counts = np.zeros((4, *shape), dtype=np.float32)
+    for first, mask, is_hit in ((0, truth, match.detected), (2, prediction, match.confirmed)):
+        labels = label_lesions(mask, SPACING_MM)
+        voxels = np.nonzero(labels)
+        lesion = labels[voxels] - 1
+        share = 1 / np.bincount(lesion, minlength=len(is_hit))
+        np.add.at(counts, (first + ~is_hit[lesion], *(axis // CELL for axis in voxels)), share[lesion])
+    return counts
 
 
 def bin_of(f1: float | NDArray[np.floating[Any]]) -> Any:

@@ -11,18 +11,33 @@ from train.loop import LARGEST_GRADIENT
 from train.metric_network.mask_pairs import PairBatch
 from train.metric_network.network import MetricNetwork
 
+COUNTS_WEIGHT = 0.01
+"""Of the compact head's counts beside the squared error of F1."""
+
+TINY = 1e-6
+
 
 def metric_loss(
     network: MetricNetwork, batch: PairBatch, precision: torch.dtype = torch.float32
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return the mean squared error of the estimates (paper, section 2.2) and what is logged."""
+    """Return the mean squared error of the estimates (paper, section 2.2) and what is logged.
+
+    The compact head is also taught its counts, cell by cell: the deviance of a Poisson distribution, summed over a patch.
+    Told F1 alone, it would have to find out by itself that lesions are to be counted.
+    """
     device = next(network.parameters()).device
-    prediction, truth, f1 = (part.to(device) for part in batch)
+    prediction, truth, f1, counts = (part.to(device) for part in batch)
     with autocast(device, precision):
-        estimates = network(prediction, truth).float()
-    loss = functional.mse_loss(estimates, f1)
+        estimates, maps = network.counted(prediction, truth)
+    squared = functional.mse_loss(estimates.float(), f1)
     error = float((estimates.detach() - f1).abs().mean())
-    return loss, {"squared_error": float(loss.detach()), "absolute_error": error}
+    parts = {"squared_error": float(squared.detach()), "absolute_error": error}
+    if maps is None:
+        return squared, parts
+    maps = maps + TINY  # a softplus may underflow to 0
+    deviance = (maps - counts - torch.xlogy(counts, maps / counts.clamp(min=TINY))).sum((1, 2, 3, 4)).mean()
+    parts["counts_deviance"] = float(deviance.detach())
+    return squared + COUNTS_WEIGHT * deviance, parts
 
 
 def fine_tune(network: MetricNetwork, batches: Iterable[PairBatch], steps: int, rate: float) -> float:
