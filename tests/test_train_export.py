@@ -58,7 +58,9 @@ def test_export_then_record_fills_manifest_and_card(run):
         "| p1 | 0.500 | 0.250 | 1.000 | 0.333 |\n| p2 | 0.500 | 0.750 | 1.000 | 0.333 |\n| mean | 0.500 | 0.500"
         in card
     )
-    assert "train.validate PAIRS/p1 PAIRS/p2 --truth truth.nii --overlap 0.5" in card
+    assert (
+        "train.validate PAIRS/p1 PAIRS/p2 --truth truth.nii --overlap 0.5 --precision fp32 --record" in card
+    )
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"commit": "abc"}'])

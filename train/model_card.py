@@ -55,7 +55,8 @@ def _scores(manifest: Mapping[str, Any]) -> str:
         return "Not measured yet."
     truth, overlap = validation["reference"], validation["overlap"]
     patients = [name for name in validation["scores"] if name != "mean"]
-    options = f" --truth {truth}" * (truth != GROUND_TRUTH) + f" --overlap {overlap:g} --record"
+    options = f" --truth {truth}" * (truth != GROUND_TRUTH) + f" --overlap {overlap:g}"
+    options += f" --precision {validation['precision']} --record"
     rows = [
         f"| {case} | " + " | ".join(f"{row[measure]:.3f}" for measure in MEASURES) + " |"
         for case, row in validation["scores"].items()
