@@ -44,7 +44,7 @@ def cluster(address: str, settings: Settings, progress: Progress, force: bool = 
         from distributed import Client
     except ImportError as error:
         raise UsageError(
-            "--scheduler needs Dask; install it with: pip install 'lesionwise[cluster]'"
+            "--scheduler needs Dask; install the extra lesionwise[cluster] (docs/cluster.md)"
         ) from error
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its errors are told here, in a line
     settings = replace(settings, weights=_absolute(named_weights(settings.weights)))
@@ -106,7 +106,7 @@ def _computed(
             try:
                 yield future.result()
             except Exception as error:
-                yield CaseResult(names[future], FAILED, error=_lost(error))
+                yield CaseResult(names[future], FAILED, error=lost_in_words(error))
     finally:
         with suppress(Exception):
             client.cancel(list(names))
@@ -157,7 +157,8 @@ def _otherwise(own: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     return f"its worker computes otherwise ({told}); give all workers one lesionwise, and name --precision"
 
 
-def _lost(error: Exception) -> str:
+def lost_in_words(error: Exception) -> str:
+    """Return why the cluster has no result of a case."""
     from distributed.scheduler import KilledWorker
 
     if isinstance(error, KilledWorker):
