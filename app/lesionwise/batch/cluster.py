@@ -46,7 +46,8 @@ def cluster(address: str, settings: Settings, progress: Progress, force: bool = 
         raise UsageError(
             "--scheduler needs Dask; install the extra lesionwise[cluster] (docs/cluster.md)"
         ) from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its errors are told here, in a line
+    for logger in ("distributed", "distributed.client"):  # what they complain of is told here, in a line
+        logging.getLogger(logger).setLevel(logging.CRITICAL + 1)
     settings = replace(settings, weights=_absolute(named_weights(settings.weights)))
     try:
         client = Client(address, timeout=CONNECTION_SECONDS, set_as_default=False)
