@@ -14,6 +14,7 @@ from pathlib import Path
 import hanging_worker
 import pytest
 from distributed import LocalCluster
+from distributed.scheduler import KilledWorker
 from small_case import BRAIN_MASK, QUICK_BATCH, write_patient, write_weights
 
 from lesionwise import cli
@@ -179,6 +180,14 @@ def test_a_worker_that_computes_otherwise_says_in_what_and_does_nothing(item, se
     assert result.state == "failed"
     assert "precision float32 instead of bfloat16" in result.error
     assert not item.case.output.exists()
+
+
+def test_a_case_that_no_worker_survives_has_failed_in_words():
+    lost = KilledWorker("case", None, 3)
+    assert "workers were lost" in cluster_module.lost_in_words(lost)
+    assert "the cluster lost it: unexpected ValueError: odd" in cluster_module.lost_in_words(
+        ValueError("odd")
+    )
 
 
 def test_where_no_scheduler_answers_it_is_one_line_and_code_5(batch, tmp_path, monkeypatch):

@@ -44,9 +44,10 @@ def cluster(address: str, settings: Settings, progress: Progress, force: bool = 
         from distributed import Client
     except ImportError as error:
         raise UsageError(
-            "--scheduler needs Dask; install it with: pip install 'lesionwise[cluster]'"
+            "--scheduler needs Dask; install the extra lesionwise[cluster] (docs/cluster.md)"
         ) from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its errors are told here, in a line
+    for logger in ("distributed", "distributed.client"):  # what they complain of is told here, in a line
+        logging.getLogger(logger).setLevel(logging.CRITICAL + 1)
     settings = replace(settings, weights=_absolute(named_weights(settings.weights)))
     try:
         client = Client(address, timeout=CONNECTION_SECONDS, set_as_default=False)
@@ -106,7 +107,7 @@ def _computed(
             try:
                 yield future.result()
             except Exception as error:
-                yield CaseResult(names[future], FAILED, error=_lost(error))
+                yield CaseResult(names[future], FAILED, error=lost_in_words(error))
     finally:
         with suppress(Exception):
             client.cancel(list(names))
@@ -157,7 +158,8 @@ def _otherwise(own: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     return f"its worker computes otherwise ({told}); give all workers one lesionwise, and name --precision"
 
 
-def _lost(error: Exception) -> str:
+def lost_in_words(error: Exception) -> str:
+    """Return why the cluster has no result of a case."""
     from distributed.scheduler import KilledWorker
 
     if isinstance(error, KilledWorker):

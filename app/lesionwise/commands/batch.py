@@ -64,8 +64,8 @@ def command(
       bids       sub-*/ses-*/anat/*_FLAIR.nii.gz; sessions are paired one after the other
       flat       files named alike but for _time01 and _time02
 
-    OUT gets a folder for each case, cohort.csv (a row a case) and lesions.csv (a row a lesion). A case that fails
-    is named at the end, and the others go on. Started again, only what is missing or not current is computed:
+    OUT gets a folder for each case, cohort.csv (a row a case), lesions.csv (a row a lesion) and cohort.html. A case
+    that fails is named at the end, and the others go on. Started again, only what is missing or not current is computed:
     the same inputs, weights and options are not computed twice.
     """
     if prefetch and scheduler:
