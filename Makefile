@@ -50,6 +50,10 @@ demo: setup  ## make a synthetic whole-head case in demo/ and find its new lesio
 test: setup  ## run all tests; the package must be covered to 90 %
 	$(BIN)/python -m pytest --cov=lesionwise --cov-report=term --cov-fail-under=90 --durations=10 -m "not container and not long"
 
+.PHONY: fuzz
+fuzz: setup  ## try 20000 hostile NIfTI headers (FUZZ_INPUTS=N another number)
+	PYTHONPATH=tests $(BIN)/python -m fuzz_headers
+
 .PHONY: check
 check: setup  ## lint, formatting and types
 	$(BIN)/ruff check .

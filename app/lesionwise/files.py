@@ -1,11 +1,14 @@
 """Output files: checked before the work starts, written whole or not at all.
 
 Each file is written under a temporary name in its own folder and renamed at the end, so that nobody ever
-sees half a file, and an existing file stays until its successor is complete.
+sees half a file, and an existing file stays until its successor is complete. A process that is killed outright
+leaves its temporary files; the next one that writes the same file removes them.
 """
 
+import fcntl
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,7 +25,8 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     """Refuse outputs that could not be written at the end, or that would destroy an input.
 
     Raises: `UsageError` where an output is one of the inputs (also by a link) or named twice; `InputError`
-    where it is a folder, its folder is missing, or no file can be created there.
+    where it is a folder, its folder is missing, or no file can be created there. Temporary files of these outputs
+    that a killed process left are removed.
     """
     inputs = list(inputs)
     seen: set[Path] = set()
@@ -34,6 +38,17 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
             raise UsageError(f"{output}: two outputs have this name; name two files")
         seen.add(output.resolve())
         _check_writable(output)
+        _remove_leftovers(output)
+
+
+@contextmanager
+def unchanged(inputs: Iterable[Path]) -> Iterator[None]:
+    """Read inputs inside; raises `InputError` at the end where one of them has changed or was replaced meanwhile."""
+    before = {path: _identity(path) for path in inputs}
+    yield
+    for path, identity in before.items():
+        if _identity(path) != identity:
+            raise InputError(f"{path}: this file changed while it was read; start again when it is complete")
 
 
 def make_folder(folder: Path) -> None:
@@ -66,6 +81,8 @@ def output_folder(folder: Path) -> Iterator[None]:
 def write_whole(writers: Mapping[Path, Writer]) -> None:
     """Write several files, each in one step: all under temporary names first, then all renamed.
 
+    New files never stand beside old ones of the same call: between the steps some may be missing.
+
     Permissions follow the umask. Raises `InputError` where a file cannot be written (no such folder, no
     permission, disk full); then no file has changed and no temporary file is left.
     """
@@ -77,6 +94,9 @@ def write_whole(writers: Mapping[Path, Writer]) -> None:
                 _write_new(temporary[path], write)
             except OSError as error:
                 raise _unwritable(path, error) from error
+        for path in list(writers)[1:]:
+            with suppress(OSError):  # mostly there is none; what cannot be removed cannot be replaced either
+                path.unlink(missing_ok=True)
         for path in writers:
             try:
                 os.replace(temporary[path], path)  # noqa: PTH105 - the one call that says "in one step"
@@ -102,9 +122,21 @@ def _write_new(path: Path, write: Writer) -> None:
     """Create the file, which must not exist, with the permissions the umask leaves, and fill it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     with os.fdopen(descriptor, "wb") as file:
+        with suppress(OSError):  # some file systems have no locks
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # says that its writer lives
         write(file)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of `path` whose writer is gone: nobody holds their lock."""
+    ours = re.compile(re.escape(f".{path.name[:100]}.") + r"[0-9a-f]{8}\.part")
+    for entry in path.parent.iterdir():
+        if ours.fullmatch(entry.name):
+            with suppress(OSError), entry.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                entry.unlink()
 
 
 def _check_writable(path: Path) -> None:
@@ -116,9 +148,20 @@ def _check_writable(path: Path) -> None:
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: this output is a device or a pipe; give the name of a file")
         _write_new(probe, lambda _: None)
-        probe.unlink()
     except OSError as error:
         raise _unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Return what changes when a file is written to or replaced; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _same_file(output: Path, source: Path) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lesionwise.case_description import describe_case, file_hashes
 from lesionwise.engine import Engine, Settings
-from lesionwise.files import Writer, check_outputs, json_writer, write_whole
+from lesionwise.files import Writer, check_outputs, json_writer, unchanged, write_whole
 from lesionwise.inference import WINDOWS_AT_ONCE, predict_probabilities
 from lesionwise.lesions import lesion_table, remove_small_lesions
 from lesionwise.network_grid import NetworkGrid, network_grid
@@ -107,9 +107,11 @@ def read_case(case: Case, settings: Settings, progress: Progress) -> Scans:
             if path:
                 check_nifti_name(path)
         check_outputs(case.outputs, case.inputs.values())
-        pair = read_pair(case.time1, case.time2, case.brain_mask, one_grid=not settings.register)
+        with unchanged(case.inputs.values()):
+            pair = read_pair(case.time1, case.time2, case.brain_mask, one_grid=not settings.register)
+            hashes = file_hashes(case.inputs)
         note_oddities(pair.time1, pair.time2, progress)
-        return Scans(pair, file_hashes(case.inputs))
+        return Scans(pair, hashes)
 
 
 def prepare_case(

@@ -9,7 +9,7 @@ import torch
 
 from lesionwise import __version__
 from lesionwise.challenge_layout import BRAIN_MASK, TIME1, TIME2
-from lesionwise.files import Writer, check_outputs, json_writer, output_folder, write_whole
+from lesionwise.files import Writer, check_outputs, json_writer, output_folder, unchanged, write_whole
 from lesionwise.preprocessing.brain_routes import DEFAULT_EXTRACTION
 from lesionwise.preprocessing.recipe import CPU, DEFAULT_RECIPE, RECIPES, Recipe, preprocess_pair
 from lesionwise.progress import Progress
@@ -76,10 +76,11 @@ def preprocess_case(case: PreprocessCase, options: Options, progress: Progress) 
 
 def _preprocess(case: PreprocessCase, options: Options, progress: Progress) -> dict[str, Any]:
     with progress.step("reading"):
-        pair = read_pair(case.time1, case.time2, case.brain_mask, one_grid=not options.register)
+        with unchanged(case.inputs):
+            pair = read_pair(case.time1, case.time2, case.brain_mask, one_grid=not options.register)
+            template = read_image(case.template).data if case.template else None
+            copies = {path.name: path.read_bytes() for path in case.copied}
         note_oddities(pair.time1, pair.time2, progress)
-        template = read_image(case.template).data if case.template else None
-        copies = {path.name: path.read_bytes() for path in case.copied}
         if copies and options.register:
             progress.warn(
                 "the ground truths lie on the grid of the scans, which the images here no longer do"

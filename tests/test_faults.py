@@ -1,0 +1,136 @@
+"""Killed at any moment, disk full, input replaced while it is read: no half-written, mixed or stale output."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lesionwise.errors import InputError
+from lesionwise.files import check_outputs, unchanged, write_whole
+
+NAMES = ("mask", "map", "report")
+SIZE = 300_000
+
+WRITE = """
+import sys, time
+from pathlib import Path
+from lesionwise.files import check_outputs, write_whole
+folder, content = Path(sys.argv[1]), sys.argv[2].encode()
+paths = [folder / name for name in ("mask", "map", "report")]
+print("ready", flush=True)
+while True:
+    check_outputs(paths, [])
+    write_whole({path: lambda file: file.write(content * 300_000) for path in paths})
+"""
+
+
+def write(folder, content):
+    write_whole({folder / name: lambda file: file.write(content * SIZE) for name in NAMES})
+
+
+@pytest.mark.parametrize("milliseconds", [0, 5, 12, 25, 42])
+def test_killed_at_any_moment(tmp_path, milliseconds):
+    write(tmp_path, b"a")
+    process = subprocess.Popen([sys.executable, "-c", WRITE, tmp_path, "b"], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    time.sleep(milliseconds / 1000)
+    process.kill()
+    process.communicate()
+    found = {(tmp_path / name).read_bytes() for name in NAMES if (tmp_path / name).exists()}
+    assert found <= {b"a" * SIZE} or found <= {b"b" * SIZE}  # whole, and all of one run
+
+    check_outputs([tmp_path / name for name in NAMES], [])
+    assert {path.name for path in tmp_path.iterdir()} <= set(NAMES)
+
+
+@settings(max_examples=4)
+@given(fails_at=st.integers(0, 3))
+def test_a_crash_between_any_two_steps_never_mixes_old_and_new(tmp_path_factory, fails_at):
+    folder = tmp_path_factory.mktemp("steps")
+    write(folder, b"a")
+
+    class Killed(BaseException):
+        pass
+
+    calls = []
+
+    def step(real):
+        def call(*arguments, **options):
+            calls.append(real)
+            if len(calls) > fails_at:
+                raise Killed
+            return real(*arguments, **options)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+        patch.setattr(os, "replace", step(os.replace))
+        write(folder, b"b")
+    found = {(folder / name).read_bytes() for name in NAMES if (folder / name).exists()}
+    assert len(found) <= 1
+
+
+def test_temporary_files_of_a_living_process_and_of_other_outputs_are_left(tmp_path):
+    others = [tmp_path / name for name in (".map.0123abcd.part", ".mask.part", ".mask.nii.0123abcd.part")]
+    stale = tmp_path / ".mask.0123abcd.part"
+    for path in (*others, stale):
+        path.touch()
+
+    def meanwhile(file):
+        check_outputs([tmp_path / "mask"], [])  # another process starts while this one writes
+        file.write(b"whole")
+
+    write_whole({tmp_path / "mask": meanwhile})
+    assert (tmp_path / "mask").read_bytes() == b"whole"
+    assert not stale.exists()
+    assert all(path.exists() for path in others)
+
+
+@pytest.mark.parametrize("change", ["replaced", "appended", "removed"])
+def test_an_input_that_changes_while_it_is_read_is_refused(tmp_path, change):
+    path = tmp_path / "scan.nii"
+    path.write_bytes(b"before")
+
+    def read():
+        path.read_bytes()
+        if change == "replaced":
+            (tmp_path / "new").write_bytes(b"after.")
+            (tmp_path / "new").replace(path)
+        elif change == "appended":
+            with path.open("ab") as file:
+                file.write(b"more")
+        else:
+            path.unlink()
+
+    with (
+        pytest.raises(InputError, match=r"scan\.nii: this file changed while it was read"),
+        unchanged([path]),
+    ):
+        read()
+
+
+def test_an_input_that_stays_is_accepted_and_a_missing_one_left_to_who_reads_it(tmp_path):
+    (tmp_path / "scan.nii").touch()
+    with unchanged([tmp_path / "scan.nii", tmp_path / "none.nii"]):
+        pass
+
+
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+def test_ended_with_a_signal_no_temporary_file_is_left(tmp_path, name):
+    code = (
+        "from lesionwise import cli; import signal; signal.signal(signal.SIGTERM, cli._terminate)\n" + WRITE
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path, "b"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert process.stdout.readline() == b"ready\n"
+    time.sleep(0.02)
+    process.send_signal(name)
+    process.communicate()
+    assert {path.name for path in tmp_path.iterdir()} <= set(NAMES)
