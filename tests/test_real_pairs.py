@@ -7,6 +7,7 @@ import pytest
 
 from lesionwise.engine import Settings
 from lesionwise.evaluation_files import evaluate_files
+from lesionwise.inference import Windows
 from lesionwise.pipeline import Case, segment_case
 from lesionwise.progress import Lines, Progress
 from lesionwise.weights import REPOSITORY_FOLDER
@@ -28,7 +29,7 @@ def scores(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
             folder / "flair_time02_on_middle_space.nii.gz",
             output,
         )
-        segment_case(case, Settings(overlap=OVERLAP, threads=0), Progress(Lines()))
+        segment_case(case, Settings(windows=Windows(64, OVERLAP), threads=0), Progress(Lines()))
         found[patient] = evaluate_files(output, folder / REFERENCE).measures
     return found
 

@@ -15,6 +15,7 @@ import click
 from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.engine import Settings
 from lesionwise.evaluation_files import evaluate_files
+from lesionwise.inference import Windows
 from lesionwise.pipeline import Case, segment_case
 from lesionwise.progress import Lines, Progress
 
@@ -35,6 +36,7 @@ def validate(patient: Path, truth: str, settings: Settings, work: Path) -> dict[
 @click.option("--weights", type=FOLDER, help="Folder of weights.  [default: those of the repository]")
 @click.option("--truth", default=GROUND_TRUTH, show_default=True, help="The reference beside the scans.")
 @click.option("--overlap", default=0.5, show_default=True, help="Overlap of neighbouring windows.")
+@click.option("--window", type=int, help="Edge of the windows in mm.  [default: the whole brain]")
 @click.option("--threads", default=0, show_default=True, help="0: all that may be used.")
 @click.option("--output", type=click.Path(path_type=Path), help="Keep the masks in this folder.")
 @click.option("--json", "scores_file", type=click.Path(path_type=Path), help="Also write the scores.")
@@ -43,12 +45,13 @@ def main(
     weights: Path | None,
     truth: str,
     overlap: float,
+    window: int | None,
     threads: int,
     output: Path | None,
     scores_file: Path | None,
 ) -> None:
     """Segment PATIENTS and print each one's measures and their mean."""
-    settings = Settings(weights=weights, overlap=overlap, threads=threads)
+    settings = Settings(weights=weights, windows=Windows(window, overlap), threads=threads)
     scores: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         work = output or Path(temporary)
