@@ -61,8 +61,12 @@ check: setup  ## lint, formatting and types
 	$(BIN)/mypy
 
 .PHONY: bench
-bench: setup  ## time the steps of the pipeline
+bench: setup  ## measure ratios side by side and store them in benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
+
+.PHONY: bench-check
+bench-check: setup  ## measure again; fail where a ratio is worse by more than a fifth
+	$(BIN)/python -m benchmarks --check
 
 # ---- training: RECIPE=NAME takes train/recipes/NAME.toml, DATA=... patients in the challenge's layout -----------------
 

@@ -5,12 +5,13 @@ the lesions and with the volume around them; then the small patches of training.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from benchmarks.table import Row, cpu_seconds_in_turn
 from lesionwise.evaluation import evaluate_pair, lesion_f1
 
 SPACING_MM = (1.0, 1.0, 1.0)
@@ -48,6 +49,17 @@ def main() -> None:
         ):
             seconds = cpu_seconds(lambda p=patch_prediction, t=patch_truth: lesion_f1(p, t, SPACING_MM))
             print(f"  {name:42} {1000 * seconds:7.2f} ms")
+
+
+def rows() -> Iterator[Row]:
+    """Offer how the evaluator's time grows: with the lesions, and with the volume around them."""
+    small, lesions, large = make_pair(SHAPE, 60), make_pair(SHAPE, 240), make_pair((512, 512, 200), 60)
+    with threadpool_limits(1):
+        base, more, larger = cpu_seconds_in_turn(
+            *(lambda p=pair: evaluate_pair(*p, SPACING_MM) for pair in (small, lesions, large))
+        )
+    yield Row("evaluator: 4 times the lesions", more / base, bar=4, growth=True)
+    yield Row("evaluator: 4 times the volume", larger / base, bar=4, growth=True)
 
 
 def make_pair(shape: tuple[int, int, int], lesions: int) -> tuple[Mask, Mask]:

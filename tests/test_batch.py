@@ -14,6 +14,7 @@ from lesionwise import cli
 from lesionwise.batch import computer as computer_module
 from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.engine import Engine, Settings
+from lesionwise.inference import Windows
 from lesionwise.pipeline import Case, finish_case, prepare_case, segment_case
 from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.progress import Progress
@@ -109,7 +110,7 @@ def test_a_failing_case_is_named_and_the_others_go_on(batch, cohort, weights, tm
 def test_a_case_of_a_batch_gives_the_mask_of_segment(batch, cohort, weights, tmp_path):
     batch()
     recipe = Recipe(bias_correction=False, denoising=False)
-    settings = Settings(recipe=recipe, overlap=0, weights=weights, device="cpu")
+    settings = Settings(recipe=recipe, windows=Windows(64, 0), weights=weights, device="cpu")
     files = cohort / "a" / TIME1, cohort / "a" / TIME2, tmp_path / "single.nii.gz"
     segment_case(Case(*files, brain_mask=cohort / "a" / BRAIN_MASK), settings, Progress())
     single = (tmp_path / "single.nii.gz").read_bytes()

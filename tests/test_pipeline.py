@@ -234,9 +234,6 @@ def test_no_text_of_the_source_header_reaches_an_output_or_the_lines(segment, st
     assert "DOE" not in table.read_text() + capsys.readouterr().err
 
 
-def test_overlap_is_turned_into_a_stride(weights):
-    for overlap, stride in ((0.5, 32), (0.0, 64), (0.75, 16)):
-        settings = Settings(weights=weights, overlap=overlap, device="cpu", precision="bf16")
-        engine = Engine.start(settings, Progress())
-        assert engine.stride == stride
-        assert engine.precision == torch.bfloat16
+def test_precision_is_as_asked(weights):
+    engine = Engine.start(Settings(weights=weights, device="cpu", precision="bf16"), Progress())
+    assert engine.precision == torch.bfloat16

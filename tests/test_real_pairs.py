@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lesionwise.engine import Settings
+from lesionwise.inference import Windows
 from lesionwise.weights import REPOSITORY_FOLDER
 from train.model_card import CARD, with_facts
 from train.validate import validate, with_mean
@@ -32,7 +33,7 @@ def test_the_manifest_states_scores_of_both_pairs_and_their_mean() -> None:
 @pytest.mark.parametrize("patient", PATIENTS)
 def test_real_pairs_score_what_the_manifest_states(shared: Path, tmp_path: Path, patient: str) -> None:
     stated = MANIFEST["validation"]
-    settings = Settings(overlap=stated["overlap"], precision=stated["precision"], threads=0)
+    settings = Settings(windows=Windows(stated["window"]), precision=stated["precision"], threads=0)
     folder = shared / "data" / "ljubljana" / "pairs" / patient
     scores = validate(folder, stated["reference"], settings, tmp_path)
     for measure in ("F1_score", "Dice"):

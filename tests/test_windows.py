@@ -46,7 +46,7 @@ def test_an_axis_or_stride_that_cannot_serve_is_refused(length, stride):
 
 def test_every_voxel_of_a_volume_is_in_a_window():
     seen = np.zeros((10, 17, 8), dtype=int)
-    for window in window_positions(seen.shape, size=8, stride=4):
+    for window in window_positions(seen.shape, (8, 8, 8), overlap=0.5):
         assert seen[window].shape == (8, 8, 8)
         seen[window] += 1
     assert seen.min() >= 1
@@ -55,12 +55,12 @@ def test_every_voxel_of_a_volume_is_in_a_window():
 def test_windows_without_brain_are_left_out():
     mask = np.zeros((16, 8, 8), dtype=bool)
     mask[15, 0, 0] = True
-    windows = window_positions(mask.shape, size=8, stride=8)
+    windows = window_positions(mask.shape, (8, 8, 8), overlap=0)
     assert [window[0].start for window in windows_with(mask, windows)] == [8]
 
 
 def test_weights_are_symmetric_and_greatest_in_the_middle():
-    weights = gaussian_weights(8)
+    weights = gaussian_weights((8, 8, 8))
     assert weights.shape == (8, 8, 8)
     assert weights.max() == weights[4, 4, 4] == weights[3, 3, 3] == 1
     assert weights.min() == np.float32(1e-3)

@@ -53,9 +53,9 @@ def _scores(manifest: Mapping[str, Any]) -> str:
     validation = manifest["validation"]
     if not validation:
         return "Not measured yet."
-    truth, overlap = validation["reference"], validation["overlap"]
+    truth, window = validation["reference"], validation["window"]
     patients = [name for name in validation["scores"] if name != "mean"]
-    options = f" --truth {truth}" * (truth != GROUND_TRUTH) + f" --overlap {overlap:g}"
+    options = f" --truth {truth}" * (truth != GROUND_TRUTH) + f" --window {window}" * (window is not None)
     options += f" --precision {validation['precision']} --record"
     rows = [
         f"| {case} | " + " | ".join(f"{row[measure]:.3f}" for measure in MEASURES) + " |"

@@ -19,6 +19,7 @@ from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.engine import Settings
 from lesionwise.evaluation_files import evaluate_files
 from lesionwise.files import json_writer, write_whole
+from lesionwise.inference import Windows
 from lesionwise.pipeline import Case, segment_case
 from lesionwise.progress import Lines, Progress
 from lesionwise.weights import MANIFEST, find_weights
@@ -32,12 +33,12 @@ Scores = dict[str, dict[str, float]]
 class Validation(TypedDict):
     """The entry `validation` of a manifest; an empty one says that nothing was measured.
 
-    `reference` is the truth's name beside the scans; `scores` has a row of `MEASURES` for each patient, by the name of
-    its folder, and one for their "mean".
+    `reference` is the truth's name beside the scans; `window` the edge of the network's windows in mm, None for the whole
+    brain at once; `scores` has a row of `MEASURES` for each patient, by the name of its folder, and one for their "mean".
     """
 
     reference: str
-    overlap: float
+    window: int | None
     precision: str
     scores: Scores
 
@@ -67,7 +68,7 @@ def record(folder: Path, validation: Validation) -> None:
 @click.argument("patients", nargs=-1, required=True, type=FOLDER)
 @click.option("--weights", type=FOLDER, help="Folder of weights.  [default: those of the repository]")
 @click.option("--truth", default=GROUND_TRUTH, show_default=True, help="The reference beside the scans.")
-@click.option("--overlap", default=0.5, show_default=True, help="Overlap of neighbouring windows.")
+@click.option("--window", type=int, help="Edge of the windows in mm.  [default: the whole brain]")
 @click.option("--threads", default=0, show_default=True, help="0: all that may be used.")
 @click.option(
     "--precision",
@@ -85,7 +86,7 @@ def main(
     patients: tuple[Path, ...],
     weights: Path | None,
     truth: str,
-    overlap: float,
+    window: int | None,
     threads: int,
     precision: str,
     output: Path | None,
@@ -94,7 +95,7 @@ def main(
 ) -> None:
     """Segment PATIENTS and print each one's measures and their mean."""
     folder = find_weights(weights)
-    settings = Settings(weights=folder, overlap=overlap, threads=threads, precision=precision)
+    settings = Settings(weights=folder, windows=Windows(window), threads=threads, precision=precision)
     rows: Scores = {}
     with tempfile.TemporaryDirectory() as temporary:
         work = output or Path(temporary)
@@ -107,7 +108,7 @@ def main(
     if scores_file:
         scores_file.write_text(json.dumps(scores, indent=2) + "\n")
     if recorded:
-        record(folder, {"reference": truth, "overlap": overlap, "precision": precision, "scores": scores})
+        record(folder, {"reference": truth, "window": window, "precision": precision, "scores": scores})
 
 
 if __name__ == "__main__":

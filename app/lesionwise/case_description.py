@@ -34,7 +34,8 @@ def describe_computation(settings: Settings, engine: Engine) -> dict[str, Any]:
         "weights_sha256": engine.weights.sha256,
         "settings": {
             "threshold": engine.threshold,
-            "overlap": settings.overlap,
+            "window": settings.windows.edge or "brain",
+            "overlap": settings.windows.overlap,
             "registered_to": settings.output_grid if settings.register else None,
             "brain_extraction": settings.brain_extraction,
             "preprocessing": list(settings.recipe.steps),

@@ -1,13 +1,12 @@
 """How a case is computed, and what computes it: settings, and the weights on their device."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from lesionwise.devices import choose_device, choose_precision, describe, use_threads
-from lesionwise.inference import Runner, network_runner
-from lesionwise.network import PATCH_SIZE
+from lesionwise.inference import Runner, Windows, network_runner
 from lesionwise.preprocessing.brain_routes import DEFAULT_EXTRACTION
 from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES, Recipe
 from lesionwise.progress import Progress
@@ -27,7 +26,7 @@ class Settings:
     output_grid: str = DEFAULT_OUTPUT_GRID
     brain_extraction: str = DEFAULT_EXTRACTION
     threshold: float | None = None
-    overlap: float = 0.5
+    windows: Windows = field(default_factory=Windows)
     weights: Path | None = None
     threads: int = 1
     device: str = "auto"
@@ -44,7 +43,7 @@ class Engine:
     precision: torch.dtype
     threads: int
     threshold: float
-    stride: int
+    windows: Windows
 
     @classmethod
     def start(cls, settings: Settings, progress: Progress) -> "Engine":
@@ -55,6 +54,5 @@ class Engine:
         precision = choose_precision(settings.precision, device)
         run = network_runner(weights.network, device, precision)
         threshold = weights.threshold if settings.threshold is None else settings.threshold
-        stride = max(1, round(PATCH_SIZE * (1 - settings.overlap)))
         progress.note(f"network on {describe(device, precision, threads)}")
-        return cls(weights, run, device, precision, threads, threshold, stride)
+        return cls(weights, run, device, precision, threads, threshold, settings.windows)

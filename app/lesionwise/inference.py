@@ -5,6 +5,7 @@ run the convolutions takes its place without touching the windows.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lesionwise.devices import autocast
-from lesionwise.network import PATCH_SIZE
+from lesionwise.memory import rounded_up, window_edges
+from lesionwise.network import PATCH_SIZE, UNet
+from lesionwise.slabs import logits_in_slabs
 from lesionwise.windows import gaussian_weights, window_positions, windows_with
 from lesionwise.winograd import accelerate
 
@@ -21,8 +24,13 @@ Floats = NDArray[np.float32]
 Runner = Callable[[Tensor], Tensor]
 """Windows (N, 2, x, y, z) float32 on the CPU -> probability of new lesion (N, x, y, z), likewise."""
 
-WINDOWS_AT_ONCE = {"cpu": 1, "cuda": 8}
-"""More bring nothing on a CPU and cost memory: one window keeps about 0.5 GB of activations alive."""
+
+@dataclass(frozen=True)
+class Windows:
+    """How windows are laid: their edge in voxels, None for the whole volume if memory allows, and their overlap."""
+
+    edge: int | None = None
+    overlap: float = 0.5
 
 
 def network_runner(network: nn.Module, device: torch.device, precision: torch.dtype) -> Runner:
@@ -40,10 +48,40 @@ def network_runner(network: nn.Module, device: torch.device, precision: torch.dt
     def run(windows: Tensor) -> Tensor:
         windows = windows.to(device, memory_format=torch.channels_last_3d)
         with autocast(device, precision):
-            logits = network(windows)
+            logits = logits_in_slabs(network, windows) if isinstance(network, UNet) else network(windows)
         return torch.softmax(logits.float(), dim=1)[:, 1].cpu()
 
     return run
+
+
+def predict_in_memory(
+    run: Runner,
+    time1: Floats,
+    time2: Floats,
+    brain_mask: NDArray[np.bool_],
+    windows: Windows,
+    free_bytes: float,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[Floats, int]:
+    """Return what `predict_probabilities` does, and the edge of the windows: the largest that memory holds."""
+    edges = [windows.edge] if windows.edge else window_edges(brain_mask.shape, free_bytes)
+    for edge in edges:
+        try:
+            probability = predict_probabilities(
+                run,
+                time1,
+                time2,
+                brain_mask,
+                overlap=windows.overlap,
+                size=edge,
+                on_progress=on_progress,
+            )
+        except torch.OutOfMemoryError:  # raised on a GPU; other programs may share it
+            if edge == edges[-1]:
+                raise
+        else:
+            return probability, edge
+    raise AssertionError("there is always an edge to try")
 
 
 def predict_probabilities(
@@ -52,25 +90,27 @@ def predict_probabilities(
     time2: Floats,
     brain_mask: NDArray[np.bool_],
     *,
-    stride: int = PATCH_SIZE // 2,
+    overlap: float = 0.5,
     size: int = PATCH_SIZE,
-    windows_at_once: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Floats:
     """Return the probability of new lesion (x, y, z) in [0, 1], the windows' Gaussian-weighted mean.
 
-    All arrays share one grid, the network's, whose axes hold at least `size` voxels. Windows with no brain
-    are skipped; what no window covers is 0. `on_progress` hears of (windows done, windows in all).
+    All arrays share one grid, the network's. A window has edges of `size` voxels, or shorter ones that hold the whole
+    axis; `size` and those are multiples of 8. Windows with no brain are skipped; what no window covers is 0.
+    `on_progress` hears of (windows done, windows in all).
     """
-    windows = windows_with(brain_mask, window_positions(brain_mask.shape, size, stride))
-    weights = gaussian_weights(size)
-    weighted, total = np.zeros(brain_mask.shape, np.float32), np.zeros(brain_mask.shape, np.float32)
-    for begin in range(0, len(windows), windows_at_once):
-        some = windows[begin : begin + windows_at_once]
-        pairs = np.stack([np.stack([time1[window], time2[window]]) for window in some])
-        for window, probability in zip(some, run(torch.from_numpy(pairs)).numpy(), strict=True):
-            weighted[window] += weights * probability
-            total[window] += weights
+    sizes = tuple(min(size, rounded_up(length)) for length in brain_mask.shape)
+    beyond = [(0, max(0, edge - length)) for edge, length in zip(sizes, brain_mask.shape, strict=True)]
+    first, second, brain = np.pad(time1, beyond), np.pad(time2, beyond), np.pad(brain_mask, beyond)
+    windows = windows_with(brain, window_positions(brain.shape, sizes, overlap))
+    weights = gaussian_weights(sizes)
+    weighted, total = np.zeros(brain.shape, np.float32), np.zeros(brain.shape, np.float32)
+    for done, window in enumerate(windows, start=1):
+        pair = torch.from_numpy(np.stack([first[window], second[window]]))
+        weighted[window] += weights * run(pair[None]).numpy()[0]
+        total[window] += weights
         if on_progress:
-            on_progress(begin + len(some), len(windows))
-    return np.divide(weighted, total, out=weighted, where=total > 0)
+            on_progress(done, len(windows))
+    inside = tuple(slice(length) for length in brain_mask.shape)
+    return np.divide(weighted, total, out=weighted, where=total > 0)[inside]

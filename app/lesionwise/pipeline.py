@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from lesionwise.case_description import describe_case, file_hashes
 from lesionwise.engine import Engine, Settings
 from lesionwise.files import Writer, check_outputs, json_writer, unchanged, write_whole
-from lesionwise.inference import WINDOWS_AT_ONCE, predict_probabilities
+from lesionwise.inference import predict_in_memory
 from lesionwise.lesions import lesion_table, remove_small_lesions
+from lesionwise.memory import free_bytes
 from lesionwise.network_grid import NetworkGrid, network_grid
 from lesionwise.preprocessing.normalization import normalize
 from lesionwise.preprocessing.recipe import CPU, Recipe, preprocess_pair
@@ -168,15 +169,12 @@ def prepare_pair(
 def predict(pair: PreparedPair, brain: Volume, engine: Engine, progress: Progress) -> Floats:
     """Return the probability of new lesion on the grid of the brain mask, 0 outside the brain."""
     with progress.step("running the network"):
-        probability = predict_probabilities(
-            engine.run,
-            pair.time1,
-            pair.time2,
-            pair.brain,
-            stride=engine.stride,
-            windows_at_once=WINDOWS_AT_ONCE[engine.device.type],
-            on_progress=progress.advance,
+        free = free_bytes(engine.device)
+        probability, edge = predict_in_memory(
+            engine.run, pair.time1, pair.time2, pair.brain, engine.windows, free, progress.advance
         )
+        if engine.windows.edge is None and edge < max(pair.brain.shape):
+            progress.warn(f"memory is short: the network saw windows of {edge} mm instead of the whole brain")
     with progress.step("resampling"):
         return np.where(brain.data, pair.grid.to_scan(probability), np.float32(0))
 

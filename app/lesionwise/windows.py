@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-Window = tuple[slice, slice, slice]
+Window = tuple[slice, ...]
 
 
 def window_starts(length: int, size: int, stride: int) -> list[int]:
@@ -22,10 +22,19 @@ def window_starts(length: int, size: int, stride: int) -> list[int]:
     return [round(i * (length - size) / steps) for i in range(steps + 1)] if steps else [0]
 
 
-def window_positions(shape: tuple[int, ...], size: int, stride: int) -> list[Window]:
-    """Return the cubic windows that cover a volume (x, y, z), in the order of its axes."""
-    starts = [window_starts(length, size, stride) for length in shape]
-    return [(slice(x, x + size), slice(y, y + size), slice(z, z + size)) for x, y, z in product(*starts)]
+def window_positions(shape: tuple[int, ...], sizes: tuple[int, ...], overlap: float) -> list[Window]:
+    """Return the windows of edges `sizes` that cover a volume (x, y, z), in the order of its axes.
+
+    `overlap`, 0 to below 1: the least share of a window's edge that neighbours have in common.
+    """
+    starts = [
+        window_starts(length, size, max(1, round(size * (1 - overlap))))
+        for length, size in zip(shape, sizes, strict=True)
+    ]
+    return [
+        tuple(slice(begin, begin + size) for begin, size in zip(corner, sizes, strict=True))
+        for corner in product(*starts)
+    ]
 
 
 def windows_with(mask: NDArray[np.bool_], windows: list[Window]) -> list[Window]:
@@ -33,14 +42,17 @@ def windows_with(mask: NDArray[np.bool_], windows: list[Window]) -> list[Window]
     return [window for window in windows if mask[window].any()]
 
 
-def gaussian_weights(size: int) -> NDArray[np.float32]:
-    """Return the weights (size, size, size) of a window's voxels: a Gaussian, 1 at most, with sigma size / 8.
+def gaussian_weights(sizes: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return the weights (x, y, z) of a window's voxels: a Gaussian, 1 at most, with sigma an eighth of each edge.
 
     The network knows most about the middle of a window. The width is nnU-Net's; no weight is below a
     thousandth of the greatest, so that corners that one window alone sees keep a usable sum.
     """
-    distance = np.arange(size) - (size - 1) / 2
-    line = np.exp(-0.5 * (distance / (size / 8)) ** 2)
-    cube = line[:, None, None] * line[None, :, None] * line[None, None, :]
+    lines = []
+    for axis, size in enumerate(sizes):
+        distance = np.arange(size) - (size - 1) / 2
+        line = np.exp(-0.5 * (distance / (size / 8)) ** 2)
+        lines.append(line.reshape([-1 if axis == other else 1 for other in range(len(sizes))]))
+    cube = np.prod(np.broadcast_arrays(*lines), axis=0)
     weights: NDArray[np.float32] = np.maximum(cube / cube.max(), 1e-3).astype(np.float32)
     return weights

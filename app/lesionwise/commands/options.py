@@ -126,7 +126,12 @@ def segmentation_options(command: Command) -> Command:
             "--overlap",
             type=click.FloatRange(0, 0.9),
             default=0.5,
-            help="Overlap of neighbouring windows; less is faster and coarser.",
+            help="Overlap of neighbouring windows, where there are several.",
+        ),
+        click.option(
+            "--window",
+            type=click.IntRange(16, 1024),
+            help="Edge of the network's windows, in mm, a multiple of 8.  [default: the whole brain]",
         ),
         click.option(
             "--threshold",
@@ -146,15 +151,25 @@ def segmentation_options(command: Command) -> Command:
     return command
 
 
-def settings_from(*, register: bool, output_grid: str | None, **options: Any) -> "Settings":
+def settings_from(
+    *, register: bool, output_grid: str | None, window: int | None, overlap: float, **options: Any
+) -> "Settings":
     """Return the settings that the options of `segmentation_options` ask for.
 
     Raises:
-        UsageError: an output grid is named, but the scans are not to be registered.
+        UsageError: an output grid is named, but the scans are not to be registered; a window that the network cannot halve.
     """
     if output_grid and not register:
         raise UsageError("--output-grid is for --register; without it both scans are on one grid")
+    if window and window % 8:
+        raise UsageError(f"--window {window} is not a multiple of 8")
     from lesionwise.engine import Settings
+    from lesionwise.inference import Windows
     from lesionwise.scan_pair import DEFAULT_OUTPUT_GRID
 
-    return Settings(register=register, output_grid=output_grid or DEFAULT_OUTPUT_GRID, **options)
+    return Settings(
+        register=register,
+        output_grid=output_grid or DEFAULT_OUTPUT_GRID,
+        windows=Windows(window, overlap),
+        **options,
+    )

@@ -1,0 +1,57 @@
+"""How large a window of the network may be in the memory there is."""
+
+from pathlib import Path
+
+import torch
+
+from lesionwise.network import DOWNSAMPLING, PATCH_SIZE
+from lesionwise.slabs import BYTES_PER_VOXEL
+
+SHARE = 0.7
+"""Share of the free memory that a window may take; other programs, and fragments, need some too."""
+
+SMALLER_EDGES = (192, 160, 128, 96, PATCH_SIZE)
+
+
+def window_edges(shape: tuple[int, ...], free_bytes: float) -> list[int]:
+    """Return the edges of windows that fit, in voxels, the largest first; never none.
+
+    The first holds the whole volume (x, y, z) where that fits; the next ones are for when it did not fit after all.
+    """
+    whole = max(rounded_up(length) for length in shape)
+    edges = [whole, *(edge for edge in SMALLER_EDGES if edge < whole)]
+    fitting = [edge for edge in edges if _voxels(shape, edge) * BYTES_PER_VOXEL <= SHARE * free_bytes]
+    return fitting or edges[-1:]
+
+
+def rounded_up(length: int) -> int:
+    """Return the least multiple of `DOWNSAMPLING` that is not below a length in voxels."""
+    return -(-length // DOWNSAMPLING) * DOWNSAMPLING
+
+
+def free_bytes(device: torch.device) -> float:
+    """Return the memory that can still be taken on a device, within the control group's limit on a CPU."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    free = [float("inf")]
+    for line in _text(Path("/proc/meminfo")).splitlines():
+        if line.startswith("MemAvailable:"):
+            free.append(1024 * float(line.split()[1]))
+    limit, used = (_text(Path(f"/sys/fs/cgroup/memory.{name}")).strip() for name in ("max", "current"))
+    if limit.isdigit() and used.isdigit():
+        free.append(float(limit) - float(used))
+    return min(free)
+
+
+def _voxels(shape: tuple[int, ...], edge: int) -> int:
+    voxels = 1
+    for length in shape:
+        voxels *= min(edge, rounded_up(length))
+    return voxels
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,17 @@
+"""The table of ratios can be read back, and flags what became worse by more than a fifth."""
+
+from benchmarks.table import Row, cpu_seconds_in_turn, markdown, regressions
+
+
+def test_worse_by_more_than_a_fifth_is_flagged():
+    stored = markdown([Row("network", 6.0, bar=6), Row("volume", 2.0, bar=2.5, growth=True)])
+    assert "| network | 6 | >= 6 | yes |" in stored
+    assert regressions([Row("network", 5.1), Row("volume", 2.3, growth=True), Row("new", 1.0)], stored) == []
+    worse = regressions([Row("network", 4.9), Row("volume", 2.5, growth=True)], stored)
+    assert worse == ["network: 6 before, 4.9 now", "volume: 2 before, 2.5 now"]
+
+
+def test_ways_run_in_turn():
+    order = []
+    cpu_seconds_in_turn(lambda: order.append("a"), lambda: order.append("b"), repeats=2)
+    assert order == ["a", "b", "a", "b"]
