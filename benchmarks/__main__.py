@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.table import markdown, regressions
 
 MODULES = (
+    "bench_preprocessing",
     "bench_network",
     "bench_evaluation",
 )
