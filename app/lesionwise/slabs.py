@@ -15,7 +15,7 @@ ROWS = 32
 """Rows of a slab along x, even: more cost memory, fewer compute more rows twice."""
 
 BYTES_PER_VOXEL = 600
-"""Memory that a volume needs at its peak for each voxel, measured with the published width in bfloat16."""
+"""Memory for each voxel at the peak, with room: 480 were measured with the published width in bfloat16."""
 
 
 def logits_in_slabs(network: UNet, pair: Tensor, rows: int | None = None) -> Tensor:
