@@ -94,6 +94,8 @@ def train(output: Path, seed: int, **options: Any) -> None:
     outputs = NetworkOutputs.joined(files) if files else None
     shapes, masks = read_shapes(options["shapes"]), whole_masks(options["masks"], options["data"])
     # Every fifth of what pairs are made of is left to the held-out ones.
+    sources: dict[str, Any]
+    held_out: dict[str, Any]
     sources, held_out = (
         {
             "real_boxes": left_for_training(shapes, is_held_out),
