@@ -10,7 +10,7 @@ import torch
 from lesionwise.evaluation import evaluate_pair
 from lesionwise.inference import network_runner, predict_probabilities
 from lesionwise.lesions import remove_small_lesions
-from lesionwise.network import UNet
+from lesionwise.network import PATCH_SIZE, UNet
 from lesionwise.preprocessing.normalization import normalize
 from lesionwise.simulation.anatomy import deformed, random_anatomy
 from lesionwise.simulation.timepoints import LesionPlan, SyntheticPair, simulate_pair
@@ -63,11 +63,15 @@ def kept_cases(
 
 
 def score(network: UNet, file: Path, threads: int, threshold: float = 0.5) -> Scores:
-    """Return the measures of a network on a case, on the network's 1 mm grid, in windows as at inference."""
+    """Return the measures of a network on a case, on the network's 1 mm grid, in windows that do not overlap."""
     torch.set_num_threads(threads)
     case = load(file)
     probability = predict_probabilities(
-        network_runner(network, torch.device("cpu"), torch.float32), case.time1, case.time2, case.brain
+        network_runner(network, torch.device("cpu"), torch.float32),
+        case.time1,
+        case.time2,
+        case.brain,
+        stride=PATCH_SIZE,
     )
     mask = remove_small_lesions((probability > threshold) & case.brain, SPACING_MM)
     measures = evaluate_pair(mask, case.new_lesions, SPACING_MM, surfaces=False).measures

@@ -93,15 +93,16 @@ def train(output: Path, seed: int, **options: Any) -> None:
     files = [NetworkOutputs.load(file) for file in options["network_outputs"]]
     outputs = NetworkOutputs.joined(files) if files else None
     shapes, masks = read_shapes(options["shapes"]), whole_masks(options["masks"], options["data"])
-    # Every fifth of what pairs are made of is left to the held-out ones.
-    sources, held_out = (
-        {
+
+    def material(is_held_out: bool) -> dict[str, Any]:
+        """Every fifth of what pairs are made of is left to the held-out ones."""
+        return {
             "real_boxes": left_for_training(shapes, is_held_out),
             "real_masks": left_for_training(masks, is_held_out),
             "outputs": outputs.part(is_held_out) if outputs else None,
         }
-        for is_held_out in (False, True)
-    )
+
+    sources, held_out = material(is_held_out=False), material(is_held_out=True)
     output.mkdir(parents=True, exist_ok=True)
     optimizer = torch.optim.Adam(network.parameters(), lr=options["rate"], betas=(0.9, 0.999))
     run = Run(output, network, optimizer, Averaged(options["average"]), options["minutes"], options["steps"])

@@ -1,15 +1,22 @@
-"""Metric networks on disk: `metric_network.pt` in the folder of a run."""
+"""Metric networks on disk: `metric_network.pt` in the folder of a run, or exported tensors beside a manifest."""
 
+import hashlib
+import json
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from lesionwise.errors import InputError
 from train.metric_network.network import MetricNetwork
 
 FILE = "metric_network.pt"
+MANIFEST, TENSORS = "manifest.json", "metric_network.safetensors"
 
 
 def save_metric_network(
@@ -21,15 +28,34 @@ def save_metric_network(
     part.replace(folder / FILE)
 
 
+def export_metric_network(
+    folder: Path, network: MetricNetwork, step: int, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write the tensors, and a manifest with their sha256 and `facts` (figures, command); return the manifest."""
+    content = safetensors.torch.save({name: t.contiguous() for name, t in network.state_dict().items()})
+    manifest = {
+        "file": TENSORS,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "settings": network.settings,
+        "step": step,
+        **facts,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / TENSORS).write_bytes(content)
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    return manifest
+
+
 def load_metric_network(path: Path) -> tuple[MetricNetwork, int]:
-    """Return the network that a file, or a run's folder, holds, and for how many steps it was trained.
+    """Return the network that a file, a run's folder or an exported folder holds, and for how many steps it was trained.
 
     Raises:
-        InputError: the file is missing or holds no metric network.
+        InputError: the file is missing or holds no metric network, or tensors are not those that the manifest names.
     """
     file = path / FILE if path.is_dir() else path
+    exported = path.is_dir() and not file.exists() and (path / MANIFEST).is_file()
     try:
-        state = torch.load(file, weights_only=True, map_location="cpu")
+        state = _exported(path) if exported else torch.load(file, weights_only=True, map_location="cpu")
         network = MetricNetwork(**state["settings"])
         network.load_state_dict(state["parameters"])
         return network, int(state["step"])
@@ -37,5 +63,21 @@ def load_metric_network(path: Path) -> tuple[MetricNetwork, int]:
         raise InputError(
             f"{file}: there is no metric network; train one first (make metric-network)"
         ) from error
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        EOFError,
+        SafetensorError,
+    ) as error:
         raise InputError(f"{file}: this is no metric network; name the file or folder of one") from error
+
+
+def _exported(folder: Path) -> dict[str, Any]:
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    content = (folder / TENSORS).read_bytes()
+    if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
+        raise InputError(f"{folder / TENSORS}: these are not the bytes that {MANIFEST} names; get them again")
+    return {**manifest, "parameters": safetensors.torch.load(content)}
