@@ -35,6 +35,7 @@ def describe_computation(settings: Settings, engine: Engine) -> dict[str, Any]:
         "settings": {
             "threshold": engine.threshold,
             "overlap": settings.overlap,
+            "tta": settings.tta,
             "registered_to": settings.output_grid if settings.register else None,
             "brain_extraction": settings.brain_extraction,
             "preprocessing": list(settings.recipe.steps),
