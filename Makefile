@@ -48,7 +48,7 @@ demo: setup  ## make a synthetic whole-head case in demo/ and find its new lesio
 
 .PHONY: test
 test: setup  ## run all tests; the package must be covered to 90 %
-	$(BIN)/python -m pytest --cov=lesionwise --cov-report=term --cov-fail-under=90 --durations=10 -m "not container"
+	$(BIN)/python -m pytest --cov=lesionwise --cov-report=term --cov-fail-under=90 --durations=10 -m "not container and not long"
 
 .PHONY: check
 check: setup  ## lint, formatting and types

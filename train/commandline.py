@@ -15,7 +15,19 @@ def training_command(table: str) -> Callable[[Callable[..., None]], "TrainingCom
     return lambda function: click.command(cls=TrainingCommand, table=table)(function)
 
 
-class TrainingCommand(click.Command):
+class OneLineErrors(click.Command):
+    """A command that a LesionwiseError ends with one line and the error's code."""
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """Run."""
+        try:
+            return super().main(*args, **settings)
+        except LesionwiseError as error:
+            click.echo(f"error: {error}", err=True)
+            raise SystemExit(error.exit_code) from error
+
+
+class TrainingCommand(OneLineErrors):
     """A command whose options can come from a recipe (`--recipe FILE` or `FILE:TABLE`); the command line overrides it.
 
     A recipe is a TOML file with a table for each command; its keys are the options' names without the dashes.
@@ -45,14 +57,6 @@ class TrainingCommand(click.Command):
                 names[key]: setting
                 for key, setting in read_recipe(Path(file), table or self.table, names).items()
             }
-
-    def main(self, *args: Any, **settings: Any) -> Any:
-        """Run; a LesionwiseError ends it with one line and the error's code."""
-        try:
-            return super().main(*args, **settings)
-        except LesionwiseError as error:
-            click.echo(f"error: {error}", err=True)
-            raise SystemExit(error.exit_code) from error
 
 
 def read_recipe(file: Path, table: str, names: Any) -> dict[str, Any]:

@@ -3,7 +3,9 @@
     python -m train.export RUN/checkpoint.pt --facts FACTS.json --threshold 0.5 --output weights
 
 The averaged parameters are stored in float16, beside a manifest with the facts that a reader needs to judge them:
-training data with licences, command, commit, validation scores.
+training data with licences, training command, commit. FACTS.json holds these three; an older manifest will do, edited.
+Validation scores are not carried over: `python -m train.validate --record` measures them and adds them. Where the
+folder has a model card, both commands bring its facts up to date.
 """
 
 import json
@@ -12,11 +14,29 @@ from pathlib import Path
 import click
 import torch
 
+from lesionwise.errors import InputError
 from lesionwise.network import UNet
 from lesionwise.weights import save_weights
+from train.commandline import OneLineErrors
+from train.model_card import refresh
+
+FACTS = ("training_data", "training", "commit")
 
 
-@click.command()
+def read_facts(file: Path) -> dict[str, object]:
+    """Return the entries `FACTS` of a JSON file.
+
+    Raises:
+        InputError: it is no JSON, or lacks one.
+    """
+    try:
+        given = json.loads(file.read_text())
+        return {key: given[key] for key in FACTS}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: these facts need a JSON object with {', '.join(FACTS)}") from error
+
+
+@click.command(cls=OneLineErrors)
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--facts", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
@@ -27,13 +47,16 @@ from lesionwise.weights import save_weights
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path))
 def main(checkpoint: Path, facts: Path, threshold: float, width: int, groups: int, output: Path) -> None:
     """Write the averaged network of CHECKPOINT and its manifest."""
+    stated = read_facts(facts)
     state = torch.load(checkpoint, weights_only=True)
     network = UNet(width=width, groups=groups)
     network.load_state_dict(state["averaged"])
     output.mkdir(parents=True, exist_ok=True)
-    save_weights(output, network, width, groups, threshold, json.loads(facts.read_text()))
+    save_weights(output, network, width, groups, threshold, {**stated, "validation": {}})
+    refresh(output)
     click.echo(
-        f"{output}: {sum(p.numel() for p in network.parameters())} parameters after step {state['step']}"
+        f"{output}: {sum(p.numel() for p in network.parameters())} parameters after step {state['step']}; "
+        "python -m train.validate --record adds their scores"
     )
 
 

@@ -1,0 +1,78 @@
+"""From a checkpoint to weights with scores and a card: two commands, and nothing to edit by hand."""
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from lesionwise.errors import InputError
+from lesionwise.network import UNet
+from lesionwise.weights import REPOSITORY_FOLDER, load_weights
+from train.export import main as export
+from train.model_card import CARD, with_facts
+from train.validate import record, with_mean
+
+SOURCE = {"name": "A head", "licence": "CC0", "cite": ["Someone 2020"]}
+FACTS = {"training_data": [SOURCE], "training": {"command": "train it", "minutes": 5}, "commit": "abc"}
+ROW = {"F1_score": 0.5, "Dice": 0.25, "SensL": 1.0, "PPVL": 0.3333}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Return a folder with a checkpoint, facts and, in `weights`, the repository's model card."""
+    torch.save(
+        {"averaged": UNet(width=8).state_dict(), "step": 7},
+        tmp_path / "checkpoint.pt",
+    )
+    (tmp_path / "facts.json").write_text(json.dumps({**FACTS, "sha256": "an older one's", "validation": 1}))
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / CARD).write_text((REPOSITORY_FOLDER / CARD).read_text())
+    return tmp_path
+
+
+def exported(run):
+    files = (run / "checkpoint.pt", "--facts", run / "facts.json", "--output", run / "weights")
+    return CliRunner().invoke(export, [*map(str, files), "--width", "8", "--threshold", "0.4"])
+
+
+def test_export_then_record_fills_manifest_and_card(run):
+    assert exported(run).exit_code == 0
+    manifest = load_weights(run / "weights").manifest
+    assert {key: manifest[key] for key in FACTS} == FACTS
+    assert manifest["validation"] == {}
+    card = (run / "weights" / CARD).read_text()
+    for text in (
+        "threshold 0.4",
+        "| A head (Someone 2020) | CC0 |",
+        "train it",
+        "Not measured yet",
+        "| commit | abc |",
+    ):
+        assert text in card
+    scores = with_mean({"p1": ROW, "p2": {**ROW, "Dice": 0.75}})
+    record(run / "weights", {"reference": "truth.nii", "overlap": 0.5, "precision": "fp32", "scores": scores})
+    assert load_weights(run / "weights").manifest["validation"]["scores"]["mean"]["Dice"] == 0.5
+    card = (run / "weights" / CARD).read_text()
+    assert (
+        "| p1 | 0.500 | 0.250 | 1.000 | 0.333 |\n| p2 | 0.500 | 0.750 | 1.000 | 0.333 |\n| mean | 0.500 | 0.500"
+        in card
+    )
+    assert (
+        "train.validate PAIRS/p1 PAIRS/p2 --truth truth.nii --overlap 0.5 --precision fp32 --record" in card
+    )
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"commit": "abc"}'])
+def test_wrong_facts_are_refused_in_one_line(run, content):
+    (run / "facts.json").write_text(content)
+    result = exported(run)
+    assert result.exit_code == InputError.exit_code
+    assert result.output.count("\n") == 1
+    assert "training_data, training, commit" in result.output
+    assert not (run / "weights" / "manifest.json").exists()
+
+
+def test_a_card_without_its_marks_is_refused():
+    with pytest.raises(InputError, match="network"):
+        with_facts("# A card\n", {})

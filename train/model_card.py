@@ -1,0 +1,96 @@
+"""The facts in the model card: each stands in the manifest, and a command copies it between two marks of the card.
+
+What stands outside the marks is written by hand. `train.export` and `train.validate --record` refresh the card beside
+the manifest; a test tells when the two differ.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lesionwise.challenge_layout import GROUND_TRUTH
+from lesionwise.errors import InputError
+from lesionwise.weights import MANIFEST
+
+CARD = "README.md"
+MEASURES = {"F1_score": "lesion F1", "Dice": "Dice", "SensL": "SensL", "PPVL": "PPVL"}
+"""The measures that a manifest states, by the evaluator's names, and what the card calls them."""
+
+
+def with_facts(card: str, manifest: Mapping[str, Any]) -> str:
+    """Return the card with what the manifest says between its marks `<!-- NAME -->` and `<!-- end of NAME -->`.
+
+    Raises:
+        InputError: the card lacks a mark.
+    """
+    for name, text in _SECTIONS.items():
+        start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        if card.count(start) != 1 or card.count(end) != 1:
+            raise InputError(f"the model card needs the lines {start} and {end}, once each; put them in")
+        before, after = card.split(start)[0], card.split(end)[1]
+        card = f"{before}{start}\n{text(manifest)}\n{end}{after}"
+    return card
+
+
+def refresh(folder: Path) -> None:
+    """Bring the card of a folder of weights up to date with the manifest there; without a card do nothing."""
+    card = folder / CARD
+    if card.is_file():
+        manifest = json.loads((folder / MANIFEST).read_text())
+        card.write_text(with_facts(card.read_text(), manifest))
+
+
+def _network(manifest: Mapping[str, Any]) -> str:
+    architecture = manifest["architecture"]
+    return (
+        f"`{manifest['file']}`, sha256 `{manifest['sha256']}`: the published 3D U-Net of width {architecture['width']}, "
+        f"stored in float16. A voxel is lesion from threshold {manifest['threshold']:g} on."
+    )
+
+
+def _scores(manifest: Mapping[str, Any]) -> str:
+    validation = manifest["validation"]
+    if not validation:
+        return "Not measured yet."
+    truth, overlap = validation["reference"], validation["overlap"]
+    patients = [name for name in validation["scores"] if name != "mean"]
+    options = f" --truth {truth}" * (truth != GROUND_TRUTH) + f" --overlap {overlap:g}"
+    options += f" --precision {validation['precision']} --record"
+    rows = [
+        f"| {case} | " + " | ".join(f"{row[measure]:.3f}" for measure in MEASURES) + " |"
+        for case, row in validation["scores"].items()
+    ]
+    return "\n".join(
+        [
+            f"    python -m train.validate {' '.join(f'PAIRS/{name}' for name in patients)}{options}",
+            "",
+            "| | " + " | ".join(MEASURES.values()) + " |",
+            "|---" * (len(MEASURES) + 1) + "|",
+            *rows,
+        ]
+    )
+
+
+def _sources(manifest: Mapping[str, Any]) -> str:
+    rows = []
+    for source in manifest["training_data"]:
+        cite = f" ({'; '.join(source['cite'])})" if "cite" in source else ""
+        rows.append(f"| {source['name']}{cite} | {source['licence']} |")
+    return "\n".join(["| source | licence |", "|---|---|", *rows])
+
+
+def _training(manifest: Mapping[str, Any]) -> str:
+    training = {"commit": manifest["commit"], **manifest["training"]}
+    rows = [
+        f"| {name.replace('_', ' ')} | {value} |" for name, value in training.items() if name != "command"
+    ]
+    return "\n".join([f"    {training['command']}", "", "| | |", "|---|---|", *rows])
+
+
+_SECTIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "network": _network,
+    "scores": _scores,
+    "sources": _sources,
+    "training": _training,
+}
