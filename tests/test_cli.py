@@ -152,5 +152,5 @@ def test_the_table_of_lesions_is_printed_one_line_a_lesion() -> None:
     }
     lines = lesion_lines([lesion]).splitlines()
     assert lines[0].split()[:4] == ["lesion", "volume_mm3", "diameter_mm", "probability"]
-    assert lines[1].split() == ["1", "123.5", "7.0", "0.88", "-20.0,", "3.2,", "41.0"]
+    assert lines[1].split() == ["1", "123.5", "7.0", "0.88", "-", "-20.0,", "3.2,", "41.0"]
     assert lesion_lines([]) == "no new lesions"

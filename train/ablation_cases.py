@@ -10,7 +10,7 @@ import torch
 from lesionwise.evaluation import evaluate_pair
 from lesionwise.inference import network_runner, predict_probabilities
 from lesionwise.lesions import remove_small_lesions
-from lesionwise.network import PATCH_SIZE, UNet
+from lesionwise.network import UNet
 from lesionwise.preprocessing.normalization import normalize
 from lesionwise.simulation.anatomy import deformed, random_anatomy
 from lesionwise.simulation.timepoints import LesionPlan, SyntheticPair, simulate_pair
@@ -63,7 +63,7 @@ def kept_cases(
 
 
 def score(network: UNet, file: Path, threads: int, threshold: float = 0.5) -> Scores:
-    """Return the measures of a network on a case, on the network's 1 mm grid, in windows that do not overlap."""
+    """Return the measures of a network on a case, on the network's 1 mm grid, in windows side by side."""
     torch.set_num_threads(threads)
     case = load(file)
     probability = predict_probabilities(
@@ -71,7 +71,7 @@ def score(network: UNet, file: Path, threads: int, threshold: float = 0.5) -> Sc
         case.time1,
         case.time2,
         case.brain,
-        stride=PATCH_SIZE,
+        overlap=0,
     )
     mask = remove_small_lesions((probability > threshold) & case.brain, SPACING_MM)
     measures = evaluate_pair(mask, case.new_lesions, SPACING_MM, surfaces=False).measures

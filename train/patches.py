@@ -95,7 +95,7 @@ class SyntheticPatches(IterableDataset[Batch]):
             anatomy = random_anatomy(rng)
         else:
             anatomy = deformed(load(self.backgrounds[int(rng.integers(len(self.backgrounds)))]), rng)
-        return _normalised(simulate_pair(anatomy, rng, self.shapes))
+        return normalised(simulate_pair(anatomy, rng, self.shapes))
 
 
 def draw_patches(
@@ -140,7 +140,7 @@ def _step_back(_worker: int) -> None:
     os.nice(5)
 
 
-def _normalised(pair: SyntheticPair) -> SyntheticPair:
+def normalised(pair: SyntheticPair) -> SyntheticPair:
     """Return the pair as inference sees it: each time point divided by the highest peak of its own histogram."""
     time1, time2 = (normalize(time, pair.brain) for time in (pair.time1, pair.time2))
     return SyntheticPair(time1, time2, pair.brain, pair.new_lesions, pair.old_lesions)

@@ -36,6 +36,7 @@ def describe_computation(settings: Settings, engine: Engine) -> dict[str, Any]:
             "threshold": engine.threshold,
             "window": settings.windows.edge or "brain",
             "overlap": settings.windows.overlap,
+            "tta": settings.tta,
             "registered_to": settings.output_grid if settings.register else None,
             "brain_extraction": settings.brain_extraction,
             "preprocessing": list(settings.recipe.steps),

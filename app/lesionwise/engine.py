@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from lesionwise.calibration import LesionConfidence, mirrored
 from lesionwise.devices import choose_device, choose_precision, describe, use_threads
 from lesionwise.inference import Runner, Windows, network_runner
 from lesionwise.preprocessing.brain_routes import DEFAULT_EXTRACTION
@@ -17,6 +18,7 @@ from lesionwise.weights import Weights, find_weights, load_weights
 @dataclass(frozen=True)
 class Settings:
     """How a case is computed. `threshold` None: the weights' own. `threads` 0: all that may be used.
+    `tta`: look at mirrored heads, too (test-time augmentation).
 
     `output_grid` counts with `register` only: the mask then lies on the grid of "time1", "time2" or "halfway".
     """
@@ -27,6 +29,7 @@ class Settings:
     brain_extraction: str = DEFAULT_EXTRACTION
     threshold: float | None = None
     windows: Windows = field(default_factory=Windows)
+    tta: bool = False
     weights: Path | None = None
     threads: int = 1
     device: str = "auto"
@@ -45,6 +48,11 @@ class Engine:
     threshold: float
     windows: Windows
 
+    @property
+    def confidence(self) -> LesionConfidence | None:
+        """What tells how sure it is that a lesion is one, where the weights come with it."""
+        return LesionConfidence.of(self.weights.manifest)
+
     @classmethod
     def start(cls, settings: Settings, progress: Progress) -> "Engine":
         """Load the weights and choose the device. Raises `WeightsError` or `DeviceError`."""
@@ -53,6 +61,8 @@ class Engine:
         device = choose_device(settings.device, progress.note)
         precision = choose_precision(settings.precision, device)
         run = network_runner(weights.network, device, precision)
+        if settings.tta:
+            run = mirrored(run)
         threshold = weights.threshold if settings.threshold is None else settings.threshold
         progress.note(f"network on {describe(device, precision, threads)}")
         return cls(weights, run, device, precision, threads, threshold, settings.windows)

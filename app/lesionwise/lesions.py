@@ -5,6 +5,7 @@ strictly more than 3 mm3. Masks are indexed (x, y, z).
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,8 @@ class Lesion:
     """One lesion, as `segment` reports it.
 
     `id`: 1 is the largest. `centre_mm`: the mean of its voxel centres in world coordinates (right, anterior,
-    superior). `longest_diameter_mm`: the largest distance between two of its voxel centres.
+    superior). `longest_diameter_mm`: the largest distance between two of its voxel centres. `confidence`: the probability
+    that it is a true one, where the weights come with what tells it.
     """
 
     id: int
@@ -38,6 +40,7 @@ class Lesion:
     max_probability: float
     longest_diameter_mm: float
     voxels: int
+    confidence: float | None = None
 
 
 def label_lesions(
@@ -83,10 +86,12 @@ def lesion_table(
     affine: NDArray[np.floating[Any]],
     spacing_mm: Spacing,
     minimal_volume_mm3: float = MINIMAL_VOLUME_MM3,
+    confidence: Callable[[float, float], float] | None = None,
 ) -> list[Lesion]:
     """Describe each lesion of a mask, the largest first.
 
     `mask`, `probabilities`: (x, y, z). `affine`: 4 x 4, voxel indices to mm (right, anterior, superior).
+    `confidence`: how sure it is that a lesion of so many mm3 with such a mean probability is one.
     """
     labels = label_lesions(mask, spacing_mm, minimal_volume_mm3)
     table = []
@@ -95,15 +100,17 @@ def lesion_table(
         voxels = np.argwhere(inside) + [axis.start for axis in box]
         probability = probabilities[box][inside].astype(np.float64)
         x, y, z = affine[:3, :3] @ voxels.mean(axis=0) + affine[:3, 3]
+        volume_mm3, mean = float(len(voxels) * math.prod(spacing_mm)), float(probability.mean())
         table.append(
             Lesion(
                 id=lesion,
-                volume_mm3=float(len(voxels) * math.prod(spacing_mm)),
+                volume_mm3=volume_mm3,
                 centre_mm=(float(x), float(y), float(z)),
-                mean_probability=float(probability.mean()),
+                mean_probability=mean,
                 max_probability=float(probability.max()),
                 longest_diameter_mm=longest_diameter(voxels * np.asarray(spacing_mm)),
                 voxels=len(voxels),
+                confidence=confidence(volume_mm3, mean) if confidence else None,
             )
         )
     return table

@@ -12,6 +12,13 @@ SHARE = 0.7
 
 SMALLER_EDGES = (192, 160, 128, 96, PATCH_SIZE)
 
+_GROUPS = Path("/sys/fs/cgroup")
+CONTAINER_LIMITS = (
+    (_GROUPS / "memory.max", _GROUPS / "memory.current"),
+    (_GROUPS / "memory/memory.limit_in_bytes", _GROUPS / "memory/memory.usage_in_bytes"),
+)
+"""Where a container finds its limit and what it uses: control groups of version 2, and of version 1."""
+
 
 def window_edges(shape: tuple[int, ...], free_bytes: float) -> list[int]:
     """Return the edges of windows that fit, in voxels, the largest first; never none.
@@ -37,9 +44,10 @@ def free_bytes(device: torch.device) -> float:
     for line in _text(Path("/proc/meminfo")).splitlines():
         if line.startswith("MemAvailable:"):
             free.append(1024 * float(line.split()[1]))
-    limit, used = (_text(Path(f"/sys/fs/cgroup/memory.{name}")).strip() for name in ("max", "current"))
-    if limit.isdigit() and used.isdigit():
-        free.append(float(limit) - float(used))
+    for limit_file, used_file in CONTAINER_LIMITS:
+        limit, used = _text(limit_file).strip(), _text(used_file).strip()
+        if limit.isdigit() and used.isdigit():
+            free.append(float(limit) - float(used))
     return min(free)
 
 

@@ -1,6 +1,6 @@
 """The story of one case: files -> volumes -> preprocessing -> network -> lesions -> files."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lesionwise.calibration import tempered
 from lesionwise.case_description import describe_case, file_hashes
 from lesionwise.engine import Engine, Settings
 from lesionwise.files import Writer, check_outputs, json_writer, unchanged, write_whole
@@ -16,6 +17,13 @@ from lesionwise.inference import predict_in_memory
 from lesionwise.lesions import lesion_table, remove_small_lesions
 from lesionwise.memory import free_bytes
 from lesionwise.network_grid import NetworkGrid, network_grid
+from lesionwise.plausibility import (
+    implausible_brain,
+    implausible_contrast,
+    implausible_pair,
+    implausible_resolution,
+    implausible_scan,
+)
 from lesionwise.preprocessing.normalization import normalize
 from lesionwise.preprocessing.recipe import CPU, Recipe, preprocess_pair
 from lesionwise.progress import Progress
@@ -124,7 +132,24 @@ def prepare_case(
     brain = leave_out_unseen(study.time1, study.time2, study.brain, progress)
     first, second, inside = (to_orientation(v, WORKING_ORDER) for v in (study.time1, study.time2, brain))
     pair = prepare_pair(first, second, inside, settings.recipe, threads, progress, device)
-    return PreparedCase(scans, study, brain, inside, pair)
+    prepared = PreparedCase(scans, study, brain, inside, pair)
+    for line in oddities(prepared):
+        progress.warn(line)
+    return prepared
+
+
+def oddities(case: PreparedCase) -> Iterator[str]:
+    """Yield in what a case is unlike those that the program was made for: lines for the report's `warnings`."""
+    study, scans, seen = case.study, case.scans.pair, case.pair
+    for name, as_read, on_grid, prepared in (
+        ("time 1", scans.time1, study.time1, seen.time1),
+        ("time 2", scans.time2, study.time2, seen.time2),
+    ):
+        yield from implausible_resolution(name, as_read.spacing_mm)
+        yield from implausible_scan(name, on_grid.data, case.brain.data, on_grid.spacing_mm)
+        yield from implausible_contrast(name, prepared, seen.brain)
+    yield from implausible_brain(study.brain.data, study.brain.voxel_mm3)
+    yield from implausible_pair(seen.time1, seen.time2, seen.brain)
 
 
 def finish_case(
@@ -136,7 +161,9 @@ def finish_case(
     probability = study.to_output(in_order_of(probability, inside, prepared.brain))
     with progress.step("finding lesions"):
         mask = remove_small_lesions(probability > engine.threshold, study.output.spacing_mm)
-        lesions = lesion_table(mask, probability, study.output.affine, study.output.spacing_mm)
+        lesions = lesion_table(
+            mask, probability, study.output.affine, study.output.spacing_mm, confidence=engine.confidence
+        )
 
     report = describe_case(lesions, study, prepared.scans.sha256, settings, engine, progress)
     with progress.step("writing"):
@@ -176,6 +203,7 @@ def predict(pair: PreparedPair, brain: Volume, engine: Engine, progress: Progres
         if engine.windows.edge is None and edge < max(pair.brain.shape):
             progress.warn(f"memory is short: the network saw windows of {edge} mm instead of the whole brain")
     with progress.step("resampling"):
+        probability = tempered(probability, engine.weights.temperature)
         return np.where(brain.data, pair.grid.to_scan(probability), np.float32(0))
 
 

@@ -30,12 +30,16 @@ REPOSITORY_FOLDER = Path(__file__).resolve().parents[2] / "weights"
 
 @dataclass(frozen=True)
 class Weights:
-    """A network in inference mode, the threshold chosen with it, and what its manifest says."""
+    """A network in inference mode, the threshold chosen with it, and what its manifest says.
+
+    `temperature`: what its logits are divided by to make them probabilities; the threshold is for the result.
+    """
 
     network: UNet
     threshold: float
     sha256: str
     manifest: Mapping[str, Any]
+    temperature: float = 1.0
 
 
 def find_weights(asked: Path | None = None) -> Path:
@@ -85,7 +89,8 @@ def load_weights(folder: Path) -> Weights:
     except (SafetensorError, RuntimeError, ValueError) as error:
         reason = str(error).replace("\n", " ")[:200]
         raise WeightsError(f"{path}: not the tensors of the network in {MANIFEST} ({reason})") from error
-    return Weights(network.eval(), manifest["threshold"], sha256, manifest)
+    temperature = float(manifest.get("temperature", 1.0))
+    return Weights(network.eval(), manifest["threshold"], sha256, manifest, temperature)
 
 
 def save_weights(
@@ -132,6 +137,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             and width % groups == 0
             and math.isfinite(threshold)
             and 0 < threshold < 1
+            and isinstance(temperature := manifest.get("temperature", 1.0), int | float)
+            and 0.1 <= temperature <= 10
         ):
             return dict(manifest)
     raise WeightsError(f"{path}: an entry is missing or has an impossible value; get the weights again")

@@ -69,10 +69,11 @@ def lesions_table(results: Iterable[CaseResult]) -> str:
                     name: f"{lesion[name]:.3f}"
                     for name in ("longest_diameter_mm", "mean_probability", "max_probability")
                 }
+                | {"confidence": "" if lesion.get("confidence") is None else f"{lesion['confidence']:.3f}"}
             )
     header = [
         *("case", "lesion", "volume_mm3", "voxels", "x_mm", "y_mm", "z_mm"),
-        *("longest_diameter_mm", "mean_probability", "max_probability"),
+        *("longest_diameter_mm", "mean_probability", "max_probability", "confidence"),
     ]
     return _csv(header, rows)
 

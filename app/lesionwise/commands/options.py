@@ -134,6 +134,9 @@ def segmentation_options(command: Command) -> Command:
             help="Edge of the network's windows, in mm, a multiple of 8.  [default: the whole brain]",
         ),
         click.option(
+            "--tta", is_flag=True, help="Also look at the mirrored heads and take the mean: twice the time."
+        ),
+        click.option(
             "--threshold",
             type=click.FloatRange(0, 1, min_open=True, max_open=True),
             help="Probability above which a voxel is lesion.  [default: the weights']",

@@ -49,11 +49,14 @@ def lesion_lines(lesions: Sequence[Mapping[str, Any]]) -> str:
     """Return the table of lesions as lines of text, the largest lesion first."""
     if not lesions:
         return "no new lesions"
-    lines = ["lesion  volume_mm3  diameter_mm  probability  centre_mm (right, anterior, superior)"]
+    lines = [
+        "lesion  volume_mm3  diameter_mm  probability  confidence  centre_mm (right, anterior, superior)"
+    ]
     for lesion in lesions:
         x, y, z = lesion["centre_mm"]
+        confidence = "-" if lesion.get("confidence") is None else f"{lesion['confidence']:.2f}"
         lines.append(
             f"{lesion['id']:6d}  {lesion['volume_mm3']:10.1f}  {lesion['longest_diameter_mm']:11.1f}"
-            f"  {lesion['max_probability']:11.2f}  {x:.1f}, {y:.1f}, {z:.1f}"
+            f"  {lesion['max_probability']:11.2f}  {confidence:>10}  {x:.1f}, {y:.1f}, {z:.1f}"
         )
     return "\n".join(lines)

@@ -1,0 +1,72 @@
+"""Validation on synthetic cases: what is counted, what is fitted to it, and a scan against itself scanned again."""
+
+import numpy as np
+import pytest
+
+from lesionwise.calibration import LesionConfidence
+from lesionwise.simulation.anatomy import Anatomy
+from train.calibrate import LOGITS, fitted_confidence, fitted_temperature
+from train.reacquisition import scanned_again
+from train.synthetic_cases import CASES, is_unchanged
+from train.synthetic_validation import count_voxels, score_case, summary
+
+
+def cube(shape, start, edge):
+    mask = np.zeros(shape, bool)
+    mask[tuple(slice(s, s + edge) for s in start)] = True
+    return mask
+
+
+def test_a_third_of_the_cases_is_unchanged():
+    assert sum(is_unchanged(number) for number in range(CASES)) * 3 == CASES
+
+
+def test_scores_by_hand():
+    shape = (20, 20, 20)
+    lesion, false = cube(shape, (3, 3, 3), 3), cube(shape, (12, 12, 12), 2)
+    probability = np.float32(0.9) * lesion + np.float32(0.6) * false
+    brain = np.ones(shape, bool)
+    changed = score_case(probability, lesion, brain, (0.5, 0.8))
+    assert changed.measures["0.5"] == pytest.approx(
+        {"F1_score": 2 / 3, "Dice": 2 * 27 / (27 + 35), "SensL": 1, "PPVL": 0.5}
+    )
+    assert changed.measures["0.8"]["F1_score"] == 1
+    assert [(found.volume_mm3, found.confirmed) for found in changed.lesions] == [(27, True), (8, False)]
+    assert [sum(counts) for counts in changed.voxels] == [8000 - 27, 27]
+    unchanged = score_case(probability * false, np.zeros(shape, bool), brain, (0.5, 0.8))
+    means = summary([changed, unchanged], 0.5)
+    assert means["F1_score"] == pytest.approx(2 / 3)
+    assert (means["false_lesions"], means["false_mm3"]) == (1, 8)
+
+
+def test_certain_voxels_count_at_the_ends():
+    counts = count_voxels(np.array([0, 1, 0.5], np.float32))
+    assert (counts[0], counts[-1], sum(counts)) == (1, 1, 3)
+
+
+def test_the_temperature_of_a_network_that_is_too_sure_is_found():
+    true = 1000 / (1 + np.exp(-LOGITS / 2))
+    assert fitted_temperature(np.stack([1000 - true, true])) == pytest.approx(2, rel=0.01)
+
+
+def test_confidence_follows_what_the_evaluator_confirmed():
+    lesions = [
+        {"volume_mm3": volume, "mean_probability": 0.8, "confirmed": volume > 20 or k == 0}
+        for volume in (5.0, 10.0, 40.0, 80.0)
+        for k in range(10)
+    ]
+    confidence = LesionConfidence.of({"lesion_confidence": fitted_confidence(lesions)})
+    assert confidence(80, 0.8) > 0.9
+    assert confidence(5, 0.8) < 0.2
+
+
+def test_a_scan_scanned_again_has_no_truth():
+    shape = (24, 24, 24)
+    brain = cube(shape, (4, 4, 4), 16)
+    flair = np.where(brain, np.linspace(0.3, 1.2, 24, dtype=np.float32)[:, None, None], np.float32(0))
+    maps = np.zeros(shape, np.float32)
+    anatomy = Anatomy(flair, brain, maps, maps, maps, np.zeros(shape, bool))
+    pairs = [scanned_again(anatomy, np.random.default_rng(3)) for _ in range(2)]
+    assert not pairs[0].new_lesions.any()
+    assert np.array_equal(pairs[0].time2, pairs[1].time2)
+    assert not np.array_equal(pairs[0].time1, pairs[0].time2)

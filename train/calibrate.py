@@ -1,0 +1,97 @@
+"""Make probabilities what they say: a temperature for voxels and a confidence for lesions, from synthetic validation.
+
+    python -m train.calibrate SCORES.json [--plot reliability.png] [--manifest weights/manifest.json]
+
+SCORES.json is what `train.synthetic_validation --json` wrote for weights whose manifest states no temperature yet.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from scipy import optimize
+
+from lesionwise.calibration import features
+from train.synthetic_validation import LOGIT_EDGES
+
+LOGITS = (LOGIT_EDGES[:-1] + LOGIT_EDGES[1:]) / 2
+FEWEST_LESIONS = 20
+
+
+def fitted_temperature(voxels: np.ndarray) -> float:
+    """Return the temperature with the least log loss, between 0.2 and 5; `voxels` (2, n): counts by logit, false and true."""
+
+    def loss(temperature: float) -> float:
+        scaled = LOGITS / temperature
+        return float(voxels[0] @ np.logaddexp(0, scaled) + voxels[1] @ np.logaddexp(0, -scaled))
+
+    return float(optimize.minimize_scalar(loss, bounds=(0.2, 5.0), method="bounded").x)
+
+
+def fitted_confidence(lesions: list[Mapping[str, Any]]) -> dict[str, float]:
+    """Return what a manifest states as `lesion_confidence`: a logistic regression with a slight pull of its slopes to 0."""
+    x = np.array([(1.0, *features(found["volume_mm3"], found["mean_probability"])) for found in lesions])
+    y = np.array([found["confirmed"] for found in lesions], dtype=float)
+
+    def loss(weights: np.ndarray) -> float:
+        score = x @ weights
+        return float((np.logaddexp(0, score) - y * score).sum() + 0.5 * (weights[1:] ** 2).sum())
+
+    intercept, per_log_mm3, per_logit = (float(w) for w in optimize.minimize(loss, np.zeros(3)).x)
+    return {"intercept": intercept, "per_log_mm3": per_log_mm3, "per_logit": per_logit}
+
+
+def reliability_plot(voxels: np.ndarray, temperature: float, file: Path) -> None:
+    """Write how often voxels are lesion by what the network says, before and after the temperature."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for label, scale in (("as trained", 1.0), (f"temperature {temperature:.2f}", temperature)):
+        p = 1 / (1 + np.exp(-LOGITS / scale))
+        bins = np.minimum((p * 10).astype(int), 9)
+        total = np.bincount(bins, voxels.sum(0), 10)
+        said = np.bincount(bins, voxels.sum(0) * p, 10) / np.maximum(total, 1)
+        true = np.bincount(bins, voxels[1], 10) / np.maximum(total, 1)
+        axes.plot(said[total > 0], true[total > 0], "o-", label=label)
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+    axes.set(xlabel="probability said", ylabel="share that is lesion", title="voxels, synthetic validation")
+    axes.legend()
+    figure.savefig(file, dpi=110)
+
+
+@click.command()
+@click.argument("scores", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--plot", type=click.Path(path_type=Path), help="The reliability plot to write (PNG).")
+@click.option(
+    "--manifest",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Write temperature, the threshold moved alike, and confidence into this manifest.",
+)
+def main(scores: Path, plot: Path | None, manifest: Path | None) -> None:
+    """Fit a temperature and the confidence of lesions to SCORES."""
+    cases = json.loads(scores.read_text()).values()
+    voxels = np.sum([case["voxels"] for case in cases], axis=0)
+    lesions = [found for case in cases for found in case["lesions"]]
+    found: dict[str, Any] = {"temperature": round(fitted_temperature(voxels), 3)}
+    if len(lesions) >= FEWEST_LESIONS:
+        found["lesion_confidence"] = fitted_confidence(lesions)
+    click.echo(f"{json.dumps(found)}  ({len(cases)} cases, {len(lesions)} lesions found)")
+    if plot:
+        reliability_plot(voxels, found["temperature"], plot)
+    if manifest:
+        stated = json.loads(manifest.read_text())
+        if stated.get("temperature", 1.0) != 1.0:
+            raise click.ClickException(
+                f"{manifest}: it states a temperature already; score weights without one"
+            )
+        logit = np.log(stated["threshold"] / (1 - stated["threshold"])) / found["temperature"]
+        stated |= {**found, "threshold": round(float(1 / (1 + np.exp(-logit))), 4)}
+        manifest.write_text(json.dumps(stated, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

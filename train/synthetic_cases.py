@@ -1,0 +1,89 @@
+"""The fixed synthetic validation set: cases by number, a third of them without any change, kept in a folder.
+
+A case is a pure function of its number, of the simulation and of the material (prepared scans, lesion shapes) that it is made
+from. Training draws from other seeds, but from the same prepared scans where there are some, each time in a new shape.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from lesionwise import simulation
+from lesionwise.simulation.anatomy import deformed, random_anatomy
+from lesionwise.simulation.timepoints import LesionPlan, SyntheticPair, simulate_pair
+from train.array_files import store, stored
+from train.backgrounds import load as load_background
+from train.patches import normalised
+
+CASES_SEED = 600_011
+"""Of the validation set; no training draws from it."""
+
+CASES = 60
+MARGIN_VOXELS = 8
+"""As `network_grid` leaves around the brain."""
+
+UNCHANGED_EVERY = 3
+"""Cases 0, 3, 6 and so on have neither new nor vanished lesions."""
+
+
+def is_unchanged(number: int) -> bool:
+    """Tell whether the case of this number has no change at all."""
+    return number % UNCHANGED_EVERY == 0
+
+
+def make_case(
+    number: int, backgrounds: Sequence[Path] = (), shapes: Sequence[np.ndarray] = ()
+) -> SyntheticPair:
+    """Return a case as the network sees one; even ones from the template, odd ones from a prepared scan if there are some."""
+    rng = np.random.default_rng((CASES_SEED, number))
+    if backgrounds and number % 2:
+        anatomy = deformed(load_background(backgrounds[number // 2 % len(backgrounds)]), rng)
+    else:
+        anatomy = random_anatomy(rng)
+    plan = LesionPlan.random(rng, unchanged_share=0.0)
+    if is_unchanged(number):
+        plan = replace(plan, new=0, vanished=0)
+    while True:
+        pair = simulate_pair(anatomy, rng, shapes, plan)
+        if pair.new_lesions.any() or not plan.new:
+            return cropped(normalised(pair))  # else all that was drawn was too small or too faint to be truth
+
+
+def cropped(pair: SyntheticPair) -> SyntheticPair:
+    """Return the pair cut to the box of the brain and the margin that the network's grid has at inference, or less."""
+    box = tuple(
+        slice(max(0, axis.start - MARGIN_VOXELS), axis.stop + MARGIN_VOXELS)
+        for axis in ndimage.find_objects(pair.brain.astype(np.uint8))[0]
+    )
+    return SyntheticPair(**{name: image[box] for name, image in vars(pair).items()})
+
+
+def kept_cases(
+    folder: Path, count: int, backgrounds: Sequence[Path] = (), shapes: Sequence[np.ndarray] = ()
+) -> Iterator[tuple[str, SyntheticPair]]:
+    """Yield the first `count` cases with their names, made where the folder does not hold them (some seconds each).
+
+    A case's file is named by all that it is made from, so that another simulation or other material is never mistaken for it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    key = _key(backgrounds, shapes)
+    for number in range(count):
+        name = f"{number:03d}-{'unchanged' if is_unchanged(number) else 'changed'}"
+        file = folder / f"{name}-{key}.npz"
+        if not file.is_file():
+            store(file, make_case(number, backgrounds, shapes))
+        yield name, SyntheticPair(**stored(file))
+
+
+def _key(backgrounds: Sequence[Path], shapes: Sequence[np.ndarray]) -> str:
+    """Return what cases are made from as a short text: the simulation's code, the names of the scans, the shapes."""
+    found = hashlib.sha256(repr((CASES_SEED, [file.name for file in backgrounds])).encode())
+    for module in sorted(Path(simulation.__path__[0]).glob("*.py")):
+        found.update(module.read_bytes())
+    for shape in shapes:
+        found.update(shape.tobytes())
+    return found.hexdigest()[:12]
