@@ -22,6 +22,7 @@ from lesionwise.batch import cluster as cluster_module
 from lesionwise.batch.layouts import Extras, find_cases
 from lesionwise.challenge_layout import SEGMENTATION, TIME2
 from lesionwise.engine import Settings
+from lesionwise.inference import Windows
 from lesionwise.preprocessing.recipe import Recipe
 
 NAMES = ["a", "b", "c", "d", "e"]
@@ -159,7 +160,7 @@ def item(cohort, tmp_path):
 @pytest.fixture
 def settings(weights):
     recipe = Recipe(bias_correction=False, denoising=False)
-    return Settings(recipe=recipe, overlap=0, weights=weights, device="cpu", precision="fp32")
+    return Settings(recipe=recipe, windows=Windows(64, 0), weights=weights, device="cpu", precision="fp32")
 
 
 def test_a_case_that_was_finished_before_its_worker_was_lost_is_not_computed_again(item, settings):

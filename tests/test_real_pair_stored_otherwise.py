@@ -8,7 +8,7 @@ from lesionwise.engine import Settings
 from lesionwise.pipeline import Case, segment_case
 from lesionwise.progress import Progress
 
-SETTINGS = Settings(overlap=0.0, threads=0)
+SETTINGS = Settings(threads=0)
 """Windows side by side: a fraction of the work, and no change in what the storage does."""
 
 pytestmark = [pytest.mark.long, pytest.mark.shared]

@@ -50,6 +50,6 @@ def coarse_pair(shared, tmp_path_factory):
         scan = nib.load(shared / "data" / "ljubljana" / "pairs" / "patient01" / name)
         nib.save(scan.slicer[::2, ::2, :], folder / name)
     write_weights(folder / "weights")
-    outside(folder, f"segment -t1 {PAIR[0]} -t2 {PAIR[1]} -o expected.nii.gz --weights weights --overlap 0")
+    outside(folder, f"segment -t1 {PAIR[0]} -t2 {PAIR[1]} -o expected.nii.gz --weights weights")
     assert voxels(folder / "expected.nii.gz").any()
     return folder

@@ -12,7 +12,9 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIR = ("flair_time01_on_middle_space.nii.gz", "flair_time02_on_middle_space.nii.gz")
-SEGMENT = "segment -t1 time1.nii.gz -t2 time2.nii.gz -o mask.nii.gz --brain-mask brain.nii.gz --weights weights --overlap 0"
+SEGMENT = (
+    "segment -t1 time1.nii.gz -t2 time2.nii.gz -o mask.nii.gz --brain-mask brain.nii.gz --weights weights"
+)
 """The command of the small case."""
 LEFT_OUT = {"sympy", "mpmath", "networkx"}  # docker/slim.sh says why
 

@@ -31,11 +31,10 @@ def bosh(image, tools):
 
 @pytest.fixture
 def workdir(image, coarse_pair, tmp_path):
-    """Return a folder with a pair, the example (without overlap, to be fast) and a descriptor of the image under test."""
+    """Return a folder with a pair, the example and a descriptor of the image under test."""
     folder = writable_copy(coarse_pair, tmp_path / "work")
     (folder / "not_a_scan.nii.gz").write_text("not a scan")
-    example = json.loads((ROOT / "docker" / "example-invocation.json").read_text())
-    (folder / "example-invocation.json").write_text(json.dumps({**example, "overlap": 0}))
+    shutil.copy(ROOT / "docker" / "example-invocation.json", folder)
     descriptor = json.loads((ROOT / "docker" / "boutiques-cpu.json").read_text())
     descriptor["container-image"]["image"] = image.name
     descriptor["container-image"]["container-opts"] = ["-v", f"{folder}/weights:/opt/lesionwise/weights:ro"]

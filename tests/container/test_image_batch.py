@@ -8,7 +8,7 @@ from engine import PAIR
 
 pytestmark = pytest.mark.container
 
-BATCH = "batch /in /out --brain-mask-name brain.nii.gz --weights /weights --overlap 0"
+BATCH = "batch /in /out --brain-mask-name brain.nii.gz --weights /weights"
 
 
 @pytest.fixture

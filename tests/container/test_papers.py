@@ -49,7 +49,7 @@ def test_the_command_line_uses_options_that_segment_has():
         entry["command-line-flag"] for entry in descriptor("cpu")["inputs"] if "command-line-flag" in entry
     ]
     used = re.findall(r"(?<= )-\w+", descriptor("cpu")["command-line"]) + flags
-    assert used == ["-t1", "-t2", "-o", "--threads", "--overlap"]
+    assert used == ["-t1", "-t2", "-o", "--threads"]
     assert set(used) <= options
 
 
