@@ -19,7 +19,7 @@ from train.loop import threads_kept
 from train.metric_network.files import load_metric_network
 from train.metric_network.mask_pairs import MaskPairs, PairBatch, PairSettings
 from train.metric_network.network import MetricNetwork
-from train.metric_network.network_outputs import NetworkOutputs
+from train.metric_network.network_outputs import NetworkOutputs, left_for_training
 from train.metric_network.targets import BINS, bin_of
 
 HELD_OUT_SEED = 10_000_019
@@ -159,26 +159,32 @@ def write_report(results: dict[str, tuple[Values, Values]], folder: Path, title:
 @click.argument("metric_network", type=click.Path(exists=True, path_type=Path))
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--pairs", default=1000, show_default=True, help="Held-out pairs, rounded to whole groups.")
-@click.option("--shapes", multiple=True, type=click.Path(exists=True, path_type=Path), help="Real shapes.")
+@click.option("--patch", type=int, help="Edge of a patch in voxels [default: as trained].")
 @click.option(
-    "--network-outputs", type=click.Path(exists=True, path_type=Path), help="Held-out outputs to mix in."
+    "--shapes",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Real shapes; the held-out ones are used.",
+)
+@click.option(
+    "--network-outputs", type=click.Path(exists=True, path_type=Path), help="The held-out ones are mixed in."
 )
 @click.option("--seed", default=1, show_default=True)
 def main(
     metric_network: Path,
     output: Path,
     pairs: int,
+    patch: int | None,
     shapes: Sequence[Path],
     network_outputs: Path | None,
     seed: int,
 ) -> None:
     """Measure METRIC_NETWORK, a file or a run's folder, on held-out pairs."""
     network, step = load_metric_network(metric_network)
-    size = int(network.settings["patch"])
-    outputs = NetworkOutputs.load(network_outputs) if network_outputs else None
-    results = measure(
-        network, PairSettings(size=size), pairs, seed, real_boxes=read_shapes(shapes), outputs=outputs
-    )
+    size = patch or int(network.settings["patch"])
+    outputs = NetworkOutputs.load(network_outputs).part(is_held_out=True) if network_outputs else None
+    boxes = left_for_training(read_shapes(shapes), is_held_out=True)
+    results = measure(network, PairSettings(size=size), pairs, seed, real_boxes=boxes, outputs=outputs)
     title = f"Metric network, {network.settings['head']} head, {step} steps, patches of {size}"
     click.echo(table(write_report(results, output, title)))
 
