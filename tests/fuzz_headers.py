@@ -123,8 +123,10 @@ def fuzz(inputs: int) -> None:
             path = folder / "input.nii"
             path.write_bytes(content[: len(content) * 2 // 3] if cut else content)
             signal.alarm(LONGEST_SECONDS)  # ends the process: a hang is found whatever it hangs in
-            use(path, folder, mask_like)
-            signal.alarm(0)
+            try:
+                use(path, folder, mask_like)
+            finally:
+                signal.alarm(0)
 
         attempt()
 
