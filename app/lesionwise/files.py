@@ -85,7 +85,11 @@ def write_whole(writers: Mapping[Path, Writer]) -> None:
 
 def json_writer(content: Mapping[str, Any]) -> Writer:
     """Return what writes a report as JSON; numbers that are not finite are refused."""
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    return text_writer(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def text_writer(text: str) -> Writer:
+    """Return what writes a text as UTF-8."""
     return lambda file: file.write(text.encode())
 
 
