@@ -11,6 +11,7 @@ from lesionwise.engine import Engine, Settings
 from lesionwise.errors import InputError
 from lesionwise.lesions import Lesion
 from lesionwise.progress import Progress
+from lesionwise.report.places import CasePlaces
 from lesionwise.scan_pair import Study
 from lesionwise.versions import installed_versions
 
@@ -47,13 +48,14 @@ def describe_computation(settings: Settings, engine: Engine) -> dict[str, Any]:
 
 def describe_case(
     lesions: Sequence[Lesion],
+    places: CasePlaces | None,
     study: Study,
     inputs_sha256: Mapping[str, str],
     settings: Settings,
     engine: Engine,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Return what there is to know of a result, with no name of a file or a patient."""
+    """Return what there is to know of a result, with no name of a file or a patient; `places` where they were asked for."""
     computation = describe_computation(settings, engine)
     return {
         "lesionwise": computation["lesionwise"],
@@ -61,7 +63,10 @@ def describe_case(
         "new_lesion_volume_mm3": round(sum(lesion.volume_mm3 for lesion in lesions), 3),
         "brain_volume_ml": round(float(study.brain.data.sum()) * study.brain.voxel_mm3 / 1000, 1),
         **study.as_json(),
-        "lesions": [asdict(lesion) for lesion in lesions],
+        **(places.as_json() if places else {}),
+        "lesions": [
+            asdict(lesion) | (places.of(lesion.id).as_json() if places else {}) for lesion in lesions
+        ],
         "warnings": progress.warnings,
         "settings": computation["settings"] | {"device": engine.device.type, "threads": engine.threads},
         "inputs_sha256": dict(inputs_sha256),

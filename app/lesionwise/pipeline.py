@@ -1,6 +1,7 @@
 """The story of one case: files -> volumes -> preprocessing -> network -> lesions -> files."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ from numpy.typing import NDArray
 from lesionwise.calibration import tempered
 from lesionwise.case_description import describe_case, file_hashes
 from lesionwise.engine import Engine, Settings
-from lesionwise.files import Writer, check_outputs, json_writer, unchanged, write_whole
+from lesionwise.files import (
+    Writer,
+    check_outputs,
+    json_writer,
+    output_folder,
+    text_writer,
+    unchanged,
+    write_whole,
+)
 from lesionwise.inference import predict_in_memory
 from lesionwise.lesions import lesion_table, remove_small_lesions
 from lesionwise.memory import free_bytes
@@ -27,6 +36,9 @@ from lesionwise.plausibility import (
 from lesionwise.preprocessing.normalization import normalize
 from lesionwise.preprocessing.recipe import CPU, Recipe, preprocess_pair
 from lesionwise.progress import Progress
+from lesionwise.report.case_images import case_images
+from lesionwise.report.page import REPORT_PAGE, REPORT_TABLE, case_page
+from lesionwise.report.template_maps import place_case
 from lesionwise.scan_pair import (
     WORKING_ORDER,
     ScanPair,
@@ -43,7 +55,10 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Case:
-    """The files of one case: two scans in, a mask and on request more out."""
+    """The files of one case: two scans in, a mask and on request more out.
+
+    `report`: a folder, made where it is missing, for the page `REPORT_PAGE` and the same table as `table`.
+    """
 
     time1: Path
     time2: Path
@@ -51,6 +66,7 @@ class Case:
     probabilities: Path | None = None
     table: Path | None = None
     brain_mask: Path | None = None
+    report: Path | None = None
 
     @property
     def inputs(self) -> dict[str, Path]:
@@ -61,7 +77,18 @@ class Case:
     @property
     def outputs(self) -> list[Path]:
         """The files that are written."""
-        return [path for path in (self.output, self.probabilities, self.table) if path]
+        return [path for path in (self.output, self.probabilities, *self.tables, self.page) if path]
+
+    @property
+    def tables(self) -> list[Path]:
+        """The files that get the table: the one that was named, and the one in the report's folder."""
+        wanted = (self.table, self.report / REPORT_TABLE if self.report else None)
+        return list(dict.fromkeys(path for path in wanted if path))
+
+    @property
+    def page(self) -> Path | None:
+        """The page of the report."""
+        return self.report / REPORT_PAGE if self.report else None
 
 
 @dataclass(frozen=True)
@@ -102,11 +129,12 @@ def segment_case(case: Case, settings: Settings, progress: Progress) -> dict[str
     All that can be refused is refused before the long work, and outputs appear only when all is done.
     Raises the errors of `lesionwise.errors`.
     """
-    scans = read_case(case, settings, progress)
-    with progress.step("loading the network"):
-        engine = Engine.start(settings, progress)
-    prepared = prepare_case(scans, settings, engine.threads, progress, engine.device)
-    return finish_case(case, prepared, settings, engine, progress)
+    with output_folder(case.report) if case.report else nullcontext():
+        scans = read_case(case, settings, progress)
+        with progress.step("loading the network"):
+            engine = Engine.start(settings, progress)
+        prepared = prepare_case(scans, settings, engine.threads, progress, engine.device)
+        return finish_case(case, prepared, settings, engine, progress)
 
 
 def read_case(case: Case, settings: Settings, progress: Progress) -> Scans:
@@ -165,9 +193,17 @@ def finish_case(
             mask, probability, study.output.affine, study.output.spacing_mm, confidence=engine.confidence
         )
 
-    report = describe_case(lesions, study, prepared.scans.sha256, settings, engine, progress)
+    places = None
+    if case.report and lesions:
+        with progress.step("placing lesions"):
+            places = place_case(study, mask, engine.threads, progress)
+    report = describe_case(lesions, places, study, prepared.scans.sha256, settings, engine, progress)
+    page = None
+    if case.report:
+        with progress.step("drawing the report"):
+            page = case_page(report, case_images(study, mask, probability))
     with progress.step("writing"):
-        write_whole(writers(case, mask, probability, report, study.output))
+        write_whole(writers(case, mask, probability, report, page, study.output))
     progress.note(f"{len(lesions)} new lesions, {report['new_lesion_volume_mm3']:g} mm3")
     return report
 
@@ -208,12 +244,19 @@ def predict(pair: PreparedPair, brain: Volume, engine: Engine, progress: Progres
 
 
 def writers(
-    case: Case, mask: NDArray[np.bool_], probability: Floats, report: Mapping[str, Any], like: Volume
+    case: Case,
+    mask: NDArray[np.bool_],
+    probability: Floats,
+    report: Mapping[str, Any],
+    page: str | None,
+    like: Volume,
 ) -> dict[Path, Writer]:
     """Return what writes each output that was asked for."""
     outputs = {case.output: mask_writer(case.output, mask, like)}
     if case.probabilities:
         outputs[case.probabilities] = image_writer(case.probabilities, probability, like)
-    if case.table:
-        outputs[case.table] = json_writer(report)
+    for table in case.tables:
+        outputs[table] = json_writer(report)
+    if case.page and page is not None:
+        outputs[case.page] = text_writer(page)
     return outputs

@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from lesionwise.commands.options import FILE, debug_option, quiet_option, segmentation_options, settings_from
+from lesionwise.commands.options import (
+    FILE,
+    FOLDER,
+    debug_option,
+    quiet_option,
+    segmentation_options,
+    settings_from,
+)
 
 
 @click.command("segment", context_settings={"show_default": True})
@@ -15,6 +22,9 @@ from lesionwise.commands.options import FILE, debug_option, quiet_option, segmen
 @click.option("-o", "--output", type=FILE, required=True, help="Mask to write: 1 in new lesions, else 0.")
 @click.option("--probabilities", type=FILE, help="Also write the probability of new lesion.")
 @click.option("--json", "table", type=FILE, help="Also write the table of new lesions and what was done.")
+@click.option(
+    "--report", "page", type=FOLDER, help="Also make this folder with a page to look at: report.html."
+)
 @click.option("--brain-mask", type=FILE, help="Use this brain mask instead of finding the brain.")
 @segmentation_options
 @quiet_option
@@ -25,6 +35,7 @@ def command(
     output: Path,
     probabilities: Path | None,
     table: Path | None,
+    page: Path | None,
     brain_mask: Path | None,
     quiet: bool,
     **options: Any,
@@ -37,12 +48,14 @@ def command(
     from lesionwise.pipeline import Case, segment_case
     from lesionwise.progress import show_progress
 
-    case = Case(time1, time2, output, probabilities=probabilities, table=table, brain_mask=brain_mask)
+    case = Case(time1, time2, output, probabilities, table, brain_mask, page)
     settings = settings_from(**options)
     with show_progress(quiet) as progress:
         report = segment_case(case, settings, progress)
     if not quiet:
         click.echo(lesion_lines(report["lesions"]))
+        if case.page:
+            click.echo(f"report: {case.page}")
 
 
 def lesion_lines(lesions: Sequence[Mapping[str, Any]]) -> str:

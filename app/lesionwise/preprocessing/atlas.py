@@ -41,7 +41,17 @@ def extract_brain_by_atlas(
     as good as an affine map of the template can be. Raises PreprocessingError where no head stands out.
     """
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
-    scan, (atlas, brain) = itk_image(data, affine), atlas_head()
+    scan = itk_image(data, affine)
+    found = sitk.Resample(atlas_head()[1], scan, affine_to_atlas(scan, atlas_head()[0]), sitk.sitkLinear)
+    mask: NDArray[np.bool_] = np.ascontiguousarray(sitk.GetArrayFromImage(found).T > 0.5)
+    return mask
+
+
+def affine_to_atlas(scan: sitk.Image, atlas: sitk.Image) -> sitk.AffineTransform:
+    """Return the affine map that brings a point of a scan (mm) to where it is in the template.
+
+    Both are whole heads, or both bare brains. Raises PreprocessingError where nothing stands out.
+    """
     head = head_mask(scan)
     rigid = rigid_search(scan, atlas, head, head_mask(atlas))
     transform = sitk.AffineTransform(3)
@@ -51,9 +61,7 @@ def extract_brain_by_atlas(
     for level_mm, share in LEVELS:
         level = with_spacing(scan, level_mm)
         transform, _ = descend(level, with_spacing(atlas, level_mm), mask_like(head, level), share, transform)
-    found = sitk.Resample(brain, scan, transform, sitk.sitkLinear)
-    mask: NDArray[np.bool_] = np.ascontiguousarray(sitk.GetArrayFromImage(found).T > 0.5)
-    return mask
+    return transform
 
 
 @cache
@@ -61,9 +69,15 @@ def atlas_head() -> tuple[sitk.Image, sitk.Image]:
     """Return the template painted as a FLAIR with a simulated head around it, and its brain, 1 mm voxels."""
     maps = template_maps()
     brain, outside_mm = maps["brain"], maps["outside_mm"]
-    fluid = np.clip(brain - maps["grey"] - maps["white"], 0, 1)
-    image = WHITE * maps["white"] + GREY * maps["grey"] + FLUID * fluid
+    image = painted_brain()
     for low, high, level in SHELLS_MM:
         image[(outside_mm > low) & (outside_mm <= high)] = level
     image = ndimage.gaussian_filter(image, 0.7)
     return itk_image(image, template_affine()), itk_image(brain, template_affine())
+
+
+def painted_brain() -> NDArray[np.float32]:
+    """Return the template's brain as a FLAIR, (x, y, z) with 1 mm voxels, 0 outside."""
+    maps = template_maps()
+    fluid = np.clip(maps["brain"] - maps["grey"] - maps["white"], 0, 1)
+    return np.asarray(WHITE * maps["white"] + GREY * maps["grey"] + FLUID * fluid, dtype=np.float32)

@@ -1,0 +1,72 @@
+// The viewer of a case: two linked panes, of which the right one fades from time 1 to time 2.
+const byId = (id) => document.getElementById(id);
+const outlines = byId("show-outlines");
+if (outlines) outlines.onchange = () => document.body.classList.toggle("without-outlines", !outlines.checked);
+
+const bytes = (id) => Uint8Array.from(atob(byId(id).textContent), (letter) => letter.charCodeAt(0));
+
+async function loadNiivue() {
+  const stream = new Blob([bytes("niivue")]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const url = URL.createObjectURL(new Blob([await new Response(stream).arrayBuffer()], { type: "text/javascript" }));
+  return (await import(url)).Niivue;
+}
+
+async function start() {
+  if (!document.createElement("canvas").getContext("webgl2")) throw new Error("this browser has no WebGL 2");
+  const Niivue = await loadNiivue();
+  byId("viewer").hidden = false;
+  const url = (name) => URL.createObjectURL(new Blob([bytes("volume-" + name)]));
+  const scan = (name) => ({ url: url(name), name: name + ".nii.gz", colormap: "gray", cal_min: 0, cal_max: 255 });
+  const overlays = () => [
+    { url: url("mask"), name: "mask.nii.gz", colormap: "lesion", cal_min: 0.5, cal_max: 1, opacity: 0.45 },
+    { url: url("probability"), name: "probability.nii.gz", colormap: "viridis", cal_min: 12, cal_max: 255, opacity: 0 },
+  ];
+  const views = [];
+  for (const [canvas, volumes] of [["view1", [scan("time1")]], ["view2", [scan("time1"), scan("time2")]]]) {
+    const view = new Niivue({ show3Dcrosshair: false, isRadiologicalConvention: true, sagittalNoseLeft: true,
+      backColor: [0, 0, 0, 1], crosshairColor: [0.34, 0.71, 0.91, 0.9], crosshairWidth: 1, loadingText: "",
+      multiplanarShowRender: 0, logLevel: "error" });
+    await view.attachToCanvas(byId(canvas));
+    view.addColormap("lesion", { R: [0, 255], G: [0, 176], B: [0, 0], A: [0, 255], I: [0, 255] });
+    await view.loadVolumes([...volumes, ...overlays()]);
+    views.push(view);
+  }
+  const [first, second] = views;
+  first.broadcastTo([second], { "2d": true, "3d": true });
+  second.broadcastTo([first], { "2d": true, "3d": true });
+
+  const overlay = (name, opacity) => {
+    for (const view of views) view.setOpacity(view.volumes.findIndex((v) => v.name.startsWith(name)), opacity);
+  };
+  const fade = byId("fade");
+  fade.oninput = () => {
+    second.setOpacity(1, fade.value / 100);
+    byId("label2").textContent = fade.value === "100" ? "Time 2" : fade.value === "0" ? "Time 1" : `${fade.value} % time 2 over time 1`;
+  };
+  byId("show-mask").onchange = (event) => overlay("mask", event.target.checked ? 0.45 : 0);
+  byId("show-probability").onchange = (event) => overlay("probability", event.target.checked ? 0.6 : 0);
+  byId("planes").onchange = (event) => views.forEach((view) => view.setSliceType(Number(event.target.value)));
+
+  const rows = [...document.querySelectorAll("tr[data-point]")];
+  const goTo = (row) => {
+    for (const view of views) {
+      view.scene.crosshairPos = view.mm2frac(JSON.parse(row.dataset.point));
+      view.drawScene();
+    }
+    rows.forEach((other) => other.classList.toggle("chosen", other === row));
+    byId("location").textContent = `lesion ${row.dataset.lesion}: ${JSON.parse(row.dataset.point).join(", ")} mm`;
+  };
+  rows.forEach((row) => {
+    row.onclick = () => { goTo(row); byId("viewer-section").scrollIntoView({ block: "start" }); };
+  });
+  if (rows.length) goTo(rows[0]);
+  window.lesionwiseViewer = { views };
+  byId("viewer-message").hidden = true;
+}
+
+if (byId("niivue")) {
+  start().catch((error) => {
+    byId("viewer").hidden = true;
+    byId("viewer-message").textContent = `The viewer could not start (${error.message}); the pictures below need none.`;
+  });
+}

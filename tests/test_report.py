@@ -1,0 +1,151 @@
+"""The report of a small case: what its page shows, where lesions lie, and that a browser shows it."""
+
+import io
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_case import write_case, write_weights
+
+from lesionwise.engine import Settings
+from lesionwise.pipeline import Case, segment_case
+from lesionwise.progress import Progress
+from lesionwise.report.page import REPORT_PAGE, REPORT_TABLE
+from lesionwise.report.pictures import montage_slices, outline_path, png
+from lesionwise.report.places import region_of, side_of
+from lesionwise.report.viewer import niivue_module, viewer_program
+
+CHROMIUM = shutil.which("chromium"), shutil.which("chromedriver")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """Return the folder of the report of a small case."""
+    folder = tmp_path_factory.mktemp("case")
+    time1, time2, brain = write_case(folder)
+    weights = write_weights(folder / "weights")
+    case = Case(time1, time2, folder / "mask.nii.gz", brain_mask=brain, report=folder / "new" / "report")
+    segment_case(case, Settings(weights=weights, device="cpu"), Progress())
+    return case.report
+
+
+def test_the_page_holds_everything_and_names_no_file(report):
+    page = (report / REPORT_PAGE).read_text()
+    table = json.loads((report / REPORT_TABLE).read_text())
+    assert table["new_lesions"] == 2
+    assert page.count("<tr data-point") == 2
+    assert (report / REPORT_PAGE).stat().st_size < 25e6
+    assert "time1.nii.gz" not in json.dumps(table)
+    for text in (page, json.dumps(table)):
+        assert str(report.parent) not in text
+    for outside in ('src="http', 'href="http', "url(http"):
+        assert outside not in page
+
+
+def test_a_report_warns_where_the_atlas_does_not_fit_and_gives_no_places(report):
+    table = json.loads((report / REPORT_TABLE).read_text())
+    assert any("atlas" in line for line in table["warnings"]) == ("places" not in table)
+
+
+def masks(ventricles=None, cortex=None, infratentorial=None):
+    made = []
+    for box in (ventricles, cortex, infratentorial):
+        mask = np.zeros((30, 30, 30), dtype=bool)
+        if box:
+            mask[box] = True
+        made.append(mask)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("at", "region"),
+    [(4, "periventricular"), (6, "periventricular"), (7, "deep white matter"), (22, "juxtacortical")],
+)
+def test_a_lesion_is_named_by_what_it_touches(at, region):
+    # Ventricles end at 4, the cortex begins at 24: a voxel at 6 is 2 mm away, at 7 it is 3 mm.
+    lesion = np.zeros((30, 30, 30), dtype=bool)
+    lesion[at, 10, 10] = True
+    assert region_of(lesion, *masks(np.s_[:5], np.s_[24:]), (1.0, 1.0, 1.0)) == region
+
+
+def test_below_the_tentorium_counts_before_contact_and_the_nearer_of_two_contacts_counts():
+    lesion = np.zeros((30, 30, 30), dtype=bool)
+    lesion[5:8, 10, 10] = True
+    everything = masks(np.s_[:5], np.s_[8:], np.s_[:, :, :15])
+    assert region_of(lesion, *everything, (1.0, 1.0, 1.0)) == "infratentorial"
+    everything[2][:] = False
+    assert region_of(lesion, *everything, (1.0, 1.0, 1.0)) == "periventricular"  # both touch: the first
+    lesion[5] = False
+    assert region_of(lesion, *everything, (1.0, 1.0, 1.0)) == "juxtacortical"
+
+
+def test_sides_are_the_patients():
+    assert [side_of(x) for x in (-10.0, 1.0, 10.0)] == ["left", "midline", "right"]
+
+
+def test_a_picture_is_a_png_that_others_read():
+    picture = np.random.default_rng(1).integers(0, 256, (13, 7), dtype=np.uint8)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png(picture)))), picture)
+
+
+def test_the_outline_of_one_pixel_has_four_sides():
+    mask = np.zeros((4, 4), dtype=bool)
+    mask[1, 2] = True
+    assert sorted(outline_path(mask).split("M")[1:]) == ["2 1h1", "2 1v1", "2 2h1", "3 1v1"]
+
+
+def test_the_montage_shows_every_lesion():
+    labels = np.zeros((5, 5, 40), dtype=np.int32)
+    labels[1, 1, 5], labels[3, 3, 6], labels[2, 2, 30] = 1, 2, 3
+    chosen = montage_slices(labels, 1.0)
+    assert {1, 2, 3} <= {int(n) for k in chosen for n in np.unique(labels[:, :, k])}
+
+
+def test_niivue_is_found_in_what_is_installed():
+    assert viewer_program() is not None
+    assert niivue_module("export { x as default };") is None
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(None in CHROMIUM, reason="chromium and chromedriver are not installed")
+def test_a_browser_shows_the_volumes_and_goes_to_a_lesion(report):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
+    options = Options()
+    options.binary_location = CHROMIUM[0]
+    for flag in (
+        *("headless=new", "no-sandbox", "use-gl=angle", "use-angle=swiftshader", "disable-dev-shm-usage"),
+        *("enable-unsafe-swiftshader", "window-size=1280,1000"),
+    ):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=Service(CHROMIUM[1]))
+    try:
+        browser.get((report / REPORT_PAGE).as_uri())
+        end = time.monotonic() + 60
+        while not browser.execute_script("return !!window.lesionwiseViewer") and time.monotonic() < end:
+            time.sleep(0.2)
+        message = browser.find_element("id", "viewer-message").text
+        assert browser.execute_script("return !!window.lesionwiseViewer"), message
+        for view in (0, 1):
+            bright = browser.execute_script(
+                "const v = window.lesionwiseViewer.views[arguments[0]]; v.drawScene(); const g = v.gl;"
+                "const p = new Uint8Array(4 * g.drawingBufferWidth * g.drawingBufferHeight);"
+                "g.readPixels(0, 0, g.drawingBufferWidth, g.drawingBufferHeight, g.RGBA, g.UNSIGNED_BYTE, p);"
+                "let n = 0; for (let i = 0; i < p.length; i += 4) if (p[i] > 60) n++; return n / (p.length / 4)",
+                view,
+            )
+            assert bright > 0.05
+        where = "return [...window.lesionwiseViewer.views[1].scene.crosshairPos]"
+        before = browser.execute_script(where)
+        browser.find_elements("css selector", "button.jump")[1].click()
+        assert not np.allclose(before, browser.execute_script(where), atol=0.01)
+        errors = [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
+        assert not errors
+    finally:
+        browser.quit()
