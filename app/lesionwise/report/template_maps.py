@@ -86,7 +86,7 @@ def maps_on_scan(
     transform = affine_to_atlas(bare, itk_image(painted_brain(), template_affine()))
 
     def on_scan(mask: Mask) -> Mask:
-        found = sitk.Resample(itk_image(mask, template_affine()), image, transform, sitk.sitkLinear)
+        found = sitk.Resample(itk_image(mask.astype(np.float32), template_affine()), image, transform, sitk.sitkLinear)
         return np.ascontiguousarray(sitk.GetArrayFromImage(found).T > 0.5)
 
     template = template_regions()
