@@ -31,9 +31,9 @@ def run(tmp_path):
     return tmp_path
 
 
-def exported(run):
+def exported(run, width=8):
     files = (run / "checkpoint.pt", "--facts", run / "facts.json", "--output", run / "weights")
-    return CliRunner().invoke(export, [*map(str, files), "--width", "8", "--threshold", "0.4"])
+    return CliRunner().invoke(export, [*map(str, files), "--width", str(width), "--threshold", "0.4"])
 
 
 def test_export_then_record_fills_manifest_and_card(run):
@@ -51,16 +51,14 @@ def test_export_then_record_fills_manifest_and_card(run):
     ):
         assert text in card
     scores = with_mean({"p1": ROW, "p2": {**ROW, "Dice": 0.75}})
-    record(run / "weights", {"reference": "truth.nii", "overlap": 0.5, "precision": "fp32", "scores": scores})
+    record(run / "weights", {"reference": "truth.nii", "window": 64, "precision": "fp32", "scores": scores})
     assert load_weights(run / "weights").manifest["validation"]["scores"]["mean"]["Dice"] == 0.5
     card = (run / "weights" / CARD).read_text()
     assert (
         "| p1 | 0.500 | 0.250 | 1.000 | 0.333 |\n| p2 | 0.500 | 0.750 | 1.000 | 0.333 |\n| mean | 0.500 | 0.500"
         in card
     )
-    assert (
-        "train.validate PAIRS/p1 PAIRS/p2 --truth truth.nii --overlap 0.5 --precision fp32 --record" in card
-    )
+    assert "train.validate PAIRS/p1 PAIRS/p2 --truth truth.nii --window 64 --precision fp32 --record" in card
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"commit": "abc"}'])
@@ -76,3 +74,13 @@ def test_wrong_facts_are_refused_in_one_line(run, content):
 def test_a_card_without_its_marks_is_refused():
     with pytest.raises(InputError, match="network"):
         with_facts("# A card\n", {})
+
+
+def test_a_narrower_network_is_grown_to_the_published_width_and_computes_the_same(run):
+    narrow = UNet(width=8, dropout=0.0).eval()
+    torch.save({"averaged": narrow.state_dict(), "step": 7}, run / "checkpoint.pt")
+    assert exported(run, width=16).exit_code == 0
+    pair = torch.randn(1, 2, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    wide = load_weights(run / "weights").network.eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(wide(pair), narrow(pair), atol=2e-2, rtol=2e-2)  # stored in float16

@@ -2,7 +2,8 @@
 
     python -m train.export RUN/checkpoint.pt --facts FACTS.json --threshold 0.5 --output weights
 
-The averaged parameters are stored in float16, beside a manifest with the facts that a reader needs to judge them:
+The averaged parameters, grown to the published width where the run's network was narrower (train/growth.py: it computes the
+same), are stored in float16, beside a manifest with the facts that a reader needs to judge them:
 training data with licences, training command, commit. FACTS.json holds these three; an older manifest will do, edited.
 Validation scores are not carried over: `python -m train.validate --record` measures them and adds them. Where the
 folder has a model card, both commands bring its facts up to date.
@@ -18,6 +19,7 @@ from lesionwise.errors import InputError
 from lesionwise.network import UNet
 from lesionwise.weights import save_weights
 from train.commandline import OneLineErrors
+from train.growth import grown
 from train.model_card import refresh
 
 FACTS = ("training_data", "training", "commit")
@@ -50,7 +52,7 @@ def main(checkpoint: Path, facts: Path, threshold: float, width: int, groups: in
     stated = read_facts(facts)
     state = torch.load(checkpoint, weights_only=True)
     network = UNet(width=width, groups=groups)
-    network.load_state_dict(state["averaged"])
+    network.load_state_dict(grown(state["averaged"], network))
     output.mkdir(parents=True, exist_ok=True)
     save_weights(output, network, width, groups, threshold, {**stated, "validation": {}})
     refresh(output)

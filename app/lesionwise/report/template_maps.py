@@ -86,12 +86,15 @@ def maps_on_scan(
     transform = affine_to_atlas(bare, itk_image(painted_brain(), template_affine()))
 
     def on_scan(mask: Mask) -> Mask:
-        found = sitk.Resample(itk_image(mask.astype(np.float32), template_affine()), image, transform, sitk.sitkLinear)
+        found = sitk.Resample(
+            itk_image(mask.astype(np.float32), template_affine()), image, transform, sitk.sitkLinear
+        )
         return np.ascontiguousarray(sitk.GetArrayFromImage(found).T > 0.5)
 
     template = template_regions()
     there = on_scan(template["brain"])
-    overlap = 2 * int(np.sum(there & brain)) / max(1, int(np.sum(there)) + int(np.sum(brain)))
+    shared, both = np.count_nonzero(there & brain), np.count_nonzero(there) + np.count_nonzero(brain)
+    overlap = 2 * int(shared) / max(1, int(both))
     maps = BrainMaps(
         ventricles=ventricles_of_scan(scan, brain, on_scan(template["ventricles"]), voxel_mm(affine)),
         cortex=on_scan(template["cortex"]),
