@@ -51,16 +51,14 @@ def test_export_then_record_fills_manifest_and_card(run):
     ):
         assert text in card
     scores = with_mean({"p1": ROW, "p2": {**ROW, "Dice": 0.75}})
-    record(run / "weights", {"reference": "truth.nii", "overlap": 0.5, "precision": "fp32", "scores": scores})
+    record(run / "weights", {"reference": "truth.nii", "window": 96, "precision": "fp32", "scores": scores})
     assert load_weights(run / "weights").manifest["validation"]["scores"]["mean"]["Dice"] == 0.5
     card = (run / "weights" / CARD).read_text()
     assert (
         "| p1 | 0.500 | 0.250 | 1.000 | 0.333 |\n| p2 | 0.500 | 0.750 | 1.000 | 0.333 |\n| mean | 0.500 | 0.500"
         in card
     )
-    assert (
-        "train.validate PAIRS/p1 PAIRS/p2 --truth truth.nii --overlap 0.5 --precision fp32 --record" in card
-    )
+    assert "train.validate PAIRS/p1 PAIRS/p2 --truth truth.nii --window 96 --precision fp32 --record" in card
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"commit": "abc"}'])
