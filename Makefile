@@ -100,6 +100,21 @@ train-smoke:  ## run both trainings to the end, tiny ones, in under two minutes
 	rm -rf runs/smoke
 	$(MAKE) --no-print-directory train RECIPE=smoke
 
+# Each stops at a budget in the recipe: 120 + 90 + 90 minutes, what is between them not counted.
+.PHONY: weights
+weights:  ## repeat what made weights/, over five hours on two cores (BACKGROUNDS=..., SHAPES=...)
+	@test -n "$(BACKGROUNDS)" -a -n "$(SHAPES)" || { echo "usage: make weights BACKGROUNDS=folder SHAPES=\"library.npz folder-of-masks\"; without them these are other weights" >&2; exit 2; }
+	$(MAKE) --no-print-directory train
+	$(BIN)/python -m train.export $(RUN)/segmentation/checkpoint.pt --facts weights/manifest.json \
+	    --threshold $$($(BIN)/python -c 'import json; print(json.load(open("weights/manifest.json"))["threshold"])') --output weights
+	@echo "weights/manifest.json keeps the facts of the run before: bring commit, steps and minutes up to date"
+
+PAIRS := ../shared/data/ljubljana/pairs
+.PHONY: validate
+validate: setup  ## score weights/ on the real pairs in PAIRS=..., fail where the model card says otherwise
+	@ls -d $(PAIRS)/*/ > /dev/null || { echo "no pairs in $(PAIRS); name their folder: make validate PAIRS=..." >&2; exit 2; }
+	$(BIN)/python -m train.validate $(PAIRS)/*/ --check $(VALIDATE_OPTIONS)
+
 # ---- the container (docs/container.md) --------------------------------------------------------------------------------
 
 DOCKER := docker

@@ -143,7 +143,9 @@ def test_a_browser_shows_the_volumes_and_goes_to_a_lesion(report):
             assert bright > 0.05
         where = "return [...window.lesionwiseViewer.views[1].scene.crosshairPos]"
         before = browser.execute_script(where)
-        browser.find_elements("css selector", "button.jump")[1].click()
+        button = browser.find_elements("css selector", "button.jump")[1]
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+        button.click()
         assert not np.allclose(before, browser.execute_script(where), atol=0.01)
         errors = [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
         assert not errors

@@ -56,20 +56,24 @@ def _scores(manifest: Mapping[str, Any]) -> str:
     truth, window = validation["reference"], validation["window"]
     patients = [name for name in validation["scores"] if name != "mean"]
     options = f" --truth {truth}" * (truth != GROUND_TRUTH) + f" --window {window}" * (window is not None)
-    options += f" --precision {validation['precision']} --record"
+    swapped = validation.get("swapped")
+    options += f" --precision {validation['precision']}" + " --swapped" * bool(swapped) + " --record"
+    lines = [
+        f"    python -m train.validate {' '.join(f'PAIRS/{name}' for name in patients)}{options}",
+        "",
+        *_table(validation["scores"]),
+    ]
+    if swapped:
+        lines += ["", "The times swapped, against what became darker:", "", *_table(swapped)]
+    return "\n".join(lines)
+
+
+def _table(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
     rows = [
         f"| {case} | " + " | ".join(f"{row[measure]:.3f}" for measure in MEASURES) + " |"
-        for case, row in validation["scores"].items()
+        for case, row in scores.items()
     ]
-    return "\n".join(
-        [
-            f"    python -m train.validate {' '.join(f'PAIRS/{name}' for name in patients)}{options}",
-            "",
-            "| | " + " | ".join(MEASURES.values()) + " |",
-            "|---" * (len(MEASURES) + 1) + "|",
-            *rows,
-        ]
-    )
+    return ["| | " + " | ".join(MEASURES.values()) + " |", "|---" * (len(MEASURES) + 1) + "|", *rows]
 
 
 def _sources(manifest: Mapping[str, Any]) -> str:

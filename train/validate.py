@@ -1,46 +1,61 @@
 """Score weights on real pairs with the whole program, from the scans to the measures.
 
     python -m train.validate FOLDER ... [--weights DIR] [--truth ground_truth.nii.gz] [--json scores.json] [--record]
+    python -m train.validate FOLDER ... --check
 
 Each FOLDER is a patient in the challenge's layout. Real pairs are for validation: nothing is trained on them.
 `--record` stores in the weights' manifest what was measured and how (`Validation`), and brings the model card there up
-to date. Convolutions are computed in float32 unless asked otherwise, so that the scores are the same on all processors.
+to date; `--check` measures as it says there and fails where the scores are others. `--swapped` also takes the times
+in the other order: what became darker is then new (`ground_truth_sign.nii.gz`, 2).
+Convolutions are computed in float32 unless asked otherwise, so that the scores are the same on all processors.
 """
 
 import json
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import click
 
 from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.engine import Settings
-from lesionwise.evaluation_files import evaluate_files
+from lesionwise.errors import InputError, UsageError
+from lesionwise.evaluation import evaluate_pair
+from lesionwise.evaluation_files import evaluate_files, read_evaluated_mask
 from lesionwise.files import json_writer, write_whole
 from lesionwise.inference import Windows
 from lesionwise.pipeline import Case, segment_case
 from lesionwise.progress import Lines, Progress
+from lesionwise.volume import check_same_grid, read_image
 from lesionwise.weights import MANIFEST, find_weights
 from train.commandline import OneLineErrors
-from train.model_card import MEASURES, refresh
+from train.model_card import CARD, MEASURES, refresh, with_facts
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 Scores = dict[str, dict[str, float]]
+
+SIGN = "ground_truth_sign.nii.gz"
+DARKER = 2
+"""The label in it of what became darker: new, where the times are swapped."""
+
+TOLERANCE = {"F1_score": 0.05, "Dice": 0.05}
+"""How far a measure may lie from what is stated: processors round differently, a lesion at the threshold comes or goes."""
 
 
 class Validation(TypedDict):
     """The entry `validation` of a manifest; an empty one says that nothing was measured.
 
     `reference` is the truth's name beside the scans; `window` the edge of the network's windows in mm, None for the whole
-    brain at once; `scores` has a row of `MEASURES` for each patient, by the name of its folder, and one for their "mean".
+    brain at once; `scores` has a row of `MEASURES` for each patient, by the name of its folder, and one for their "mean";
+    `swapped`, where it was measured, the same with the times in the other order, against what became darker.
     """
 
     reference: str
     window: int | None
     precision: str
     scores: Scores
+    swapped: NotRequired[Scores]
 
 
 def validate(patient: Path, truth: str, settings: Settings, work: Path) -> dict[str, float]:
@@ -48,6 +63,16 @@ def validate(patient: Path, truth: str, settings: Settings, work: Path) -> dict[
     output = work / f"{patient.name}.nii.gz"
     segment_case(Case(patient / TIME1, patient / TIME2, output), settings, Progress(Lines()))
     measures = evaluate_files(output, patient / truth).measures
+    return {name: round(measures[name], 4) for name in MEASURES}
+
+
+def validate_swapped(patient: Path, settings: Settings, work: Path) -> dict[str, float]:
+    """Segment one patient with time 2 first and return the `MEASURES` against what became darker (`SIGN`)."""
+    output = work / f"{patient.name}_swapped.nii.gz"
+    segment_case(Case(patient / TIME2, patient / TIME1, output), settings, Progress(Lines()))
+    found, sign = read_evaluated_mask(output), read_image(patient / SIGN)
+    check_same_grid(found, sign)
+    measures = evaluate_pair(found.data, sign.data == DARKER, found.spacing_mm).measures
     return {name: round(measures[name], 4) for name in MEASURES}
 
 
@@ -64,6 +89,42 @@ def record(folder: Path, validation: Validation) -> None:
     refresh(folder)
 
 
+def stated_validation(folder: Path) -> Validation:
+    """Return what the manifest of a folder of weights states.
+
+    Raises:
+        InputError: it states nothing that can be measured again, or the model card states something else.
+    """
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    validation: Validation = manifest.get("validation", {})
+    if not Validation.__required_keys__ <= validation.keys():
+        raise InputError(
+            f"{folder / MANIFEST}: no scores that can be measured again; run train.validate --record first"
+        )
+    card = folder / CARD
+    if card.is_file() and card.read_text() != with_facts(card.read_text(), manifest):
+        raise InputError(f"{card}: its facts are not those of the manifest; run train.validate --record")
+    return validation
+
+
+def differences(measured: Scores, stated: Scores) -> list[str]:
+    """Return in words where `measured` is further than `TOLERANCE` from `stated`, or lacks a row, or has one more."""
+    words = [f"{name}: only in one of the two" for name in sorted(measured.keys() ^ stated.keys())]
+    for name in sorted(measured.keys() & stated.keys()):
+        for measure, tolerance in TOLERANCE.items():
+            is_, should_be = measured[name][measure], stated[name][measure]
+            if not abs(is_ - should_be) <= tolerance:  # written so that NaN differs
+                words.append(f"{name}: {measure} {is_:.3f}, stated is {should_be:.3f}")
+    return words
+
+
+def show(title: str, scores: Scores) -> None:
+    """Print a table of scores."""
+    click.echo(title)
+    for name, row in scores.items():
+        click.echo(f"{name:<24}" + "  ".join(f"{measure} {value:.3f}" for measure, value in row.items()))
+
+
 @click.command(cls=OneLineErrors)
 @click.argument("patients", nargs=-1, required=True, type=FOLDER)
 @click.option("--weights", type=FOLDER, help="Folder of weights.  [default: those of the repository]")
@@ -77,10 +138,16 @@ def record(folder: Path, validation: Validation) -> None:
     type=click.Choice(["auto", "fp32", "bf16"]),
     help="Of the convolutions.",
 )
+@click.option("--swapped", is_flag=True, help=f"Also swap the times, against what became darker ({SIGN}).")
 @click.option("--output", type=click.Path(path_type=Path), help="Keep the masks in this folder.")
 @click.option("--json", "scores_file", type=click.Path(path_type=Path), help="Also write the scores.")
 @click.option(
     "--record", "recorded", is_flag=True, help="Store the scores in the weights' manifest and model card."
+)
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Measure as the manifest says (its truth, window, precision); fail if it differs.",
 )
 def main(
     patients: tuple[Path, ...],
@@ -89,26 +156,50 @@ def main(
     window: int | None,
     threads: int,
     precision: str,
+    swapped: bool,
     output: Path | None,
     scores_file: Path | None,
     recorded: bool,
+    check: bool,
 ) -> None:
     """Segment PATIENTS and print each one's measures and their mean."""
+    if check and recorded:
+        raise UsageError("--check compares with what --record stored; give one of the two")
     folder = find_weights(weights)
+    stated = stated_validation(folder) if check else None
+    if stated:
+        truth, window, precision = stated["reference"], stated["window"], stated["precision"]
     settings = Settings(weights=folder, windows=Windows(window), threads=threads, precision=precision)
     rows: Scores = {}
+    swapped_rows: Scores = {}
     with tempfile.TemporaryDirectory() as temporary:
         work = output or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
         for patient in patients:
             rows[patient.name] = validate(patient, truth, settings, work)
-    scores = with_mean(rows)
-    for name, row in scores.items():
-        click.echo(f"{name:<24}" + "  ".join(f"{measure} {value:.3f}" for measure, value in row.items()))
+            if swapped:
+                swapped_rows[patient.name] = validate_swapped(patient, settings, work)
+    found: Validation = {
+        "reference": truth,
+        "window": window,
+        "precision": precision,
+        "scores": with_mean(rows),
+    }
+    show(f"against {truth}", found["scores"])
+    if swapped:
+        found["swapped"] = with_mean(swapped_rows)
+        show(f"times swapped, against what became darker ({SIGN})", found["swapped"])
     if scores_file:
-        scores_file.write_text(json.dumps(scores, indent=2) + "\n")
+        scores_file.write_text(json.dumps(found["scores"], indent=2) + "\n")
     if recorded:
-        record(folder, {"reference": truth, "window": window, "precision": precision, "scores": scores})
+        record(folder, found)
+    if stated:
+        words = differences(found["scores"], stated["scores"])
+        if swapped:
+            words += [f"swapped {line}" for line in differences(found["swapped"], stated.get("swapped", {}))]
+        if words:
+            raise InputError(f"{folder / MANIFEST} states other scores: {'; '.join(words)}")
+        click.echo("as the manifest and the model card state")
 
 
 if __name__ == "__main__":
