@@ -39,9 +39,10 @@ demo: setup  ## make a synthetic whole-head case in demo/ and find its new lesio
 	    echo; echo "segmenting $$case"; \
 	    $(BIN)/lesionwise segment \
 	        -t1 $$case/flair_time01_on_middle_space.nii.gz -t2 $$case/flair_time02_on_middle_space.nii.gz \
-	        -o $$out/segmentation.nii.gz --probabilities $$out/probabilities.nii.gz --json $$out/report.json \
+	        -o $$out/segmentation.nii.gz --probabilities $$out/probabilities.nii.gz --report $$out/report \
 	        --threads $(or $(DEMO_THREADS),0); \
-	    echo; echo "images and truth:  $$case"; echo "mask, map, report: $$out/"; \
+	    echo; echo "images and truth:  $$case"; echo "mask and map:      $$out/"; \
+	    echo "report:            $$out/report/report.html (open it in a browser)"; \
 	done
 
 # ---- tests ------------------------------------------------------------------------------------------------------------
