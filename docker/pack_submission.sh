@@ -27,7 +27,7 @@ $docker run --rm --network none --entrypoint /opt/venv/bin/python -v "$tools/lib
 import sys
 sys.path.append("/tools")
 from cyclonedx_py._internal.cli import run
-sys.exit(run(["environment", "--pyproject", "/pyproject.toml", "--mc-type", "application", "--output-reproducible",
+sys.exit(run(argv=["environment", "--pyproject", "/pyproject.toml", "--mc-type", "application", "--output-reproducible",
               "--of", "JSON", "/opt/venv/bin/python"]))' > "$folder/sbom.cdx.json"
 
 (cd "$folder" && find . -type f ! -name SHA256SUMS -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum > SHA256SUMS)
