@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from lesionwise import inference
+from lesionwise import inference, memory
 from lesionwise.inference import Windows, predict_in_memory
-from lesionwise.memory import free_bytes, window_edges
+from lesionwise.memory import SHARE, free_bytes, room_voxels, window_edges
 from lesionwise.network import UNet
 from lesionwise.slabs import BYTES_PER_VOXEL, logits_in_slabs
 
@@ -24,10 +24,27 @@ def test_slabs_give_the_networks_own_logits(rows):
 def test_edges_that_fit():
     voxels = 144 * 192 * 160  # the axes below, rounded up to what can be halved three times
     shape = (142, 190, 158)
-    assert window_edges(shape, 1.5 * voxels * BYTES_PER_VOXEL) == [192, 160, 128, 96, 64]
-    assert window_edges(shape, 1.5 * 128**3 * BYTES_PER_VOXEL) == [128, 96, 64]
+    assert window_edges(shape, 1.05 * voxels) == [192, 160, 128, 96, 64]
+    assert window_edges(shape, 1.05 * 128**3) == [128, 96, 64]
     assert window_edges(shape, 0) == [64], "the smallest is tried whatever the system says"
     assert free_bytes(torch.device("cpu")) > 0
+
+
+def test_memory_of_a_container_counts_and_files_that_were_read_are_not_in_the_way(tmp_path, monkeypatch):
+    files = {
+        "max": "3000000000",
+        "current": "1500000000",
+        "stat": "anon 9\ninactive_file 400000000\nactive_file 7",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(memory, "CONTAINER_LIMITS", [tuple(tmp_path / name for name in files)])
+    cpu = torch.device("cpu")
+    assert free_bytes(cpu) == 3000000000 - 1500000000 + 400000000
+    for precision, bytes_per_voxel in BYTES_PER_VOXEL.items():
+        assert room_voxels(cpu, precision) == pytest.approx(SHARE * 1.9e9 / bytes_per_voxel)
+    (tmp_path / "stat").unlink()
+    assert free_bytes(cpu) == 1500000000
 
 
 def test_a_window_that_does_not_fit_after_all_is_halved():
@@ -40,16 +57,16 @@ def test_a_window_that_does_not_fit_after_all_is_halved():
         return torch.full((1, *windows.shape[2:]), 0.25)
 
     image, brain = np.zeros((140, 64, 64), np.float32), np.ones((140, 64, 64), bool)
-    found, edge = predict_in_memory(run, image, image, brain, Windows(), free_bytes=1e12)
+    found, edge = predict_in_memory(run, image, image, brain, Windows(), room_voxels=1e12)
     assert (asked, edge) == ([144, 128, 96, 96], 96)
     assert (found == 0.25).all()
     assert found.shape == brain.shape
     with pytest.raises(torch.OutOfMemoryError):
-        predict_in_memory(run, image, image, brain, Windows(edge=128), free_bytes=1e12)
+        predict_in_memory(run, image, image, brain, Windows(edge=128), room_voxels=1e12)
 
 
 def test_windows_as_asked_whatever_memory_there_is(monkeypatch):
     monkeypatch.setattr(inference, "window_edges", lambda *_: pytest.fail("not to be asked"))
     ones = lambda windows: torch.ones(1, *windows.shape[2:])  # noqa: E731
     image, brain = np.zeros((16, 8, 8), np.float32), np.ones((16, 8, 8), bool)
-    assert predict_in_memory(ones, image, image, brain, Windows(edge=8), free_bytes=0)[1] == 8
+    assert predict_in_memory(ones, image, image, brain, Windows(edge=8), room_voxels=0)[1] == 8

@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lesionwise.calibration import mirrored, tempered
 from lesionwise.devices import choose_device, choose_precision, use_threads
 from lesionwise.inference import Runner, Windows, network_runner, predict_in_memory
-from lesionwise.memory import free_bytes
+from lesionwise.memory import room_voxels
 from lesionwise.simulation.timepoints import SyntheticPair
 from lesionwise.weights import MANIFEST, REPOSITORY_FOLDER, load_weights
 from train.segmentation.stages import load_network
@@ -26,7 +25,7 @@ class Predictor:
     """What finds lesions in a prepared pair. `threshold`: the one chosen with the weights, 0.5 for a checkpoint."""
 
     run: Runner
-    device: torch.device
+    room_voxels: float
     temperature: float
     threshold: float
     windows: Windows
@@ -39,7 +38,7 @@ class Predictor:
             np.where(pair.brain, pair.time2, np.float32(0)),
             pair.brain,
             self.windows,
-            free_bytes(self.device),
+            self.room_voxels,
         )
         return np.where(pair.brain, tempered(found, self.temperature), np.float32(0))
 
@@ -57,8 +56,10 @@ def open_predictor(network: Path, window: int | None, tta: bool, threads: int, d
         unet, temperature, threshold = weights.network, weights.temperature, weights.threshold
     else:
         unet, temperature, threshold = load_network(network), 1.0, 0.5
-    run = network_runner(unet, chosen, choose_precision("auto", chosen))
-    return Predictor(mirrored(run) if tta else run, chosen, temperature, threshold, Windows(window))
+    precision = choose_precision("auto", chosen)
+    run = network_runner(unet, chosen, precision)
+    run = mirrored(run) if tta else run
+    return Predictor(run, room_voxels(chosen, precision), temperature, threshold, Windows(window))
 
 
 _OPTIONS = (

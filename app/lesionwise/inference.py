@@ -60,11 +60,11 @@ def predict_in_memory(
     time2: Floats,
     brain_mask: NDArray[np.bool_],
     windows: Windows,
-    free_bytes: float,
+    room_voxels: float,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Floats, int]:
-    """Return what `predict_probabilities` does, and the edge of the windows: the largest that memory holds."""
-    edges = [windows.edge] if windows.edge else window_edges(brain_mask.shape, free_bytes)
+    """Return what `predict_probabilities` does, and the edge of the windows: the largest that fit into so many voxels."""
+    edges = [windows.edge] if windows.edge else window_edges(brain_mask.shape, room_voxels)
     for edge in edges:
         try:
             probability = predict_probabilities(

@@ -24,7 +24,7 @@ from lesionwise.files import (
 )
 from lesionwise.inference import predict_in_memory
 from lesionwise.lesions import lesion_table, remove_small_lesions
-from lesionwise.memory import free_bytes
+from lesionwise.memory import room_voxels
 from lesionwise.network_grid import NetworkGrid, network_grid
 from lesionwise.plausibility import (
     implausible_brain,
@@ -232,9 +232,9 @@ def prepare_pair(
 def predict(pair: PreparedPair, brain: Volume, engine: Engine, progress: Progress) -> Floats:
     """Return the probability of new lesion on the grid of the brain mask, 0 outside the brain."""
     with progress.step("running the network"):
-        free = free_bytes(engine.device)
+        room = room_voxels(engine.device, engine.precision)
         probability, edge = predict_in_memory(
-            engine.run, pair.time1, pair.time2, pair.brain, engine.windows, free, progress.advance
+            engine.run, pair.time1, pair.time2, pair.brain, engine.windows, room, progress.advance
         )
         if engine.windows.edge is None and edge < max(pair.brain.shape):
             progress.warn(f"memory is short: the network saw windows of {edge} mm instead of the whole brain")

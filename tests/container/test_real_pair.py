@@ -9,8 +9,7 @@ from engine import PAIR, outside, voxels
 
 pytestmark = [pytest.mark.container, pytest.mark.shared, pytest.mark.slow]
 
-# In 3 GB the network cannot see the whole brain at once: windows are the same with any memory.
-SEGMENT = f"segment -t1 {PAIR[0]} -t2 {PAIR[1]} -o segmentation.nii.gz --window 64 --overlap 0"
+SEGMENT = f"segment -t1 {PAIR[0]} -t2 {PAIR[1]} -o segmentation.nii.gz"
 
 
 def test_the_platforms_command_line_and_one_cpu_with_3_gb_give_the_mask_made_outside(image, shared, tmp_path):
