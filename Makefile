@@ -61,12 +61,17 @@ check: setup  ## lint, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# What is compared with, beside the program's own packages.
+WITH_MONAI = $(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --require-hashes -r requirements/bench.lock
+
 .PHONY: bench
 bench: setup  ## measure ratios side by side and store them in benchmarks/RESULTS.md
+	$(WITH_MONAI)
 	$(BIN)/python -m benchmarks
 
 .PHONY: bench-check
 bench-check: setup  ## measure again; fail where a ratio is worse by more than a fifth
+	$(WITH_MONAI)
 	$(BIN)/python -m benchmarks --check
 
 # ---- training: RECIPE=NAME takes train/recipes/NAME.toml, DATA=... patients in the challenge's layout -----------------

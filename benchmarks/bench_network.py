@@ -1,4 +1,4 @@
-"""The network over a brain-sized volume, against the plain float32 loop over windows of 64 at stride 32."""
+"""The network over a brain-sized volume, against the plain float32 loop and MONAI's, over windows of 64 at stride 32."""
 
 from collections.abc import Iterator
 
@@ -14,31 +14,58 @@ from lesionwise.windows import window_positions, windows_with
 SHAPE = (144, 192, 160)
 """A brain at 1 mm with its margin."""
 
-SAMPLE = 1
-"""Windows of the plain loop that are timed; all cost the same, so the loop's time is theirs times its number."""
+SAMPLE_SHAPE = (64, 64, 96)
+"""Two windows of the other ways are timed; all cost the same, so a loop's time is theirs times its number."""
 
 
 def rows() -> Iterator[Row]:
-    """Time the whole brain at once as `segment` does it, and plain windows."""
+    """Time the whole brain at once as `segment` does it, and both loops."""
     torch.manual_seed(0)
-    network = UNet().eval()
     cpu = torch.device("cpu")
+    run = network_runner(UNet(), cpu, choose_precision("auto", cpu))
     plain = UNet().eval()
-    run = network_runner(network, cpu, choose_precision("auto", cpu))
-    brain = np.ones(SHAPE, bool)
-    windows = windows_with(brain_ellipsoid(), window_positions(brain.shape, (PATCH_SIZE,) * 3, overlap=0.5))
-    window, volume = torch.randn(1, 2, *[PATCH_SIZE] * 3), torch.randn(1, 2, *SHAPE)
+    volume, sample = torch.randn(1, 2, *SHAPE), torch.randn(1, 2, *SAMPLE_SHAPE)
+    windows, sampled = number_of_windows(SHAPE), number_of_windows(SAMPLE_SHAPE)
+    with_brain = len(windows_with(brain_ellipsoid(), window_positions(SHAPE, (PATCH_SIZE,) * 3, overlap=0.5)))
 
     def plain_windows() -> None:
         with torch.inference_mode():
-            for _ in range(SAMPLE):
-                plain(window).softmax(dim=1)
+            for z in (0, SAMPLE_SHAPE[2] - PATCH_SIZE):
+                plain(sample[..., z : z + PATCH_SIZE]).softmax(dim=1)
 
-    ours, theirs = cpu_seconds_in_turn(lambda: run(volume), plain_windows, repeats=2)
-    loop = theirs / SAMPLE * len(windows)
-    yield Row(
-        f"network: whole brain at once against {len(windows)} plain float32 windows", loop / ours, bar=6
-    )
+    ways = [lambda: run(volume), plain_windows]
+    if monai_is_there():
+        ways.append(lambda: monai_windows(plain, sample))
+    ours, loop, *monai = cpu_seconds_in_turn(*ways, repeats=2)
+    name = "network: whole brain at once against"
+    yield Row(f"{name} {with_brain} plain float32 windows", loop / sampled * with_brain / ours, bar=6)
+    for seconds in monai:  # which computes every window
+        yield Row(f"{name} MONAI's {windows} windows", seconds / sampled * windows / ours, bar=4)
+
+
+def monai_is_there() -> bool:
+    """Tell whether MONAI is installed (`make bench` does so): nothing else here needs it."""
+    try:
+        import monai.inferers  # noqa: F401
+    except ImportError:
+        print("MONAI is not installed: its row is left out")
+        return False
+    return True
+
+
+def monai_windows(network: torch.nn.Module, volume: torch.Tensor) -> torch.Tensor:
+    """Return what MONAI's loop gives, with its Gaussian weights, as its documentation calls it."""
+    from monai.inferers import sliding_window_inference
+
+    with torch.inference_mode():
+        return sliding_window_inference(
+            volume, (PATCH_SIZE,) * 3, sw_batch_size=1, predictor=network, overlap=0.5, mode="gaussian"
+        )
+
+
+def number_of_windows(shape: tuple[int, int, int]) -> int:
+    """Return how many windows of 64 at stride 32 a volume has."""
+    return len(window_positions(shape, (PATCH_SIZE,) * 3, overlap=0.5))
 
 
 def brain_ellipsoid() -> np.ndarray:

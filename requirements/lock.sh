@@ -16,6 +16,7 @@ compile() {  # OUT IN [options]: from the public index alone, so that the result
 compile gpu.lock runtime.in
 python3 cpu_lock.py < gpu.lock > cpu.lock
 compile data.lock data.in --no-deps
+compile bench.lock bench.in --no-deps
 compile cluster.lock cluster.in --constraint gpu.lock
 compile dev.lock dev.in --constraint gpu.lock
 compile tools.lock tools.in
