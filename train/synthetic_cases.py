@@ -36,17 +36,22 @@ def is_unchanged(number: int) -> bool:
 
 
 def make_case(
-    number: int, backgrounds: Sequence[Path] = (), shapes: Sequence[np.ndarray] = ()
+    seed: int,
+    number: int,
+    without: Sequence[str] = (),
+    backgrounds: Sequence[Path] = (),
+    shapes: Sequence[np.ndarray] = (),
 ) -> SyntheticPair:
-    """Return a case as the network sees one; even ones from the template, odd ones from a prepared scan if there are some."""
-    rng = np.random.default_rng((CASES_SEED, number))
+    """Return a case as the network sees one; even ones from the template, odd ones from a prepared scan if there are some.
+
+    `without`: kinds of lesions of `LesionPlan` that it has none of.
+    """
+    rng = np.random.default_rng((seed, number))
     if backgrounds and number % 2:
         anatomy = deformed(load_background(backgrounds[number // 2 % len(backgrounds)]), rng)
     else:
         anatomy = random_anatomy(rng)
-    plan = LesionPlan.random(rng, unchanged_share=0.0)
-    if is_unchanged(number):
-        plan = replace(plan, new=0, vanished=0)
+    plan = replace(LesionPlan.random(rng, unchanged_share=0.0), **dict.fromkeys(without, 0))
     while True:
         pair = simulate_pair(anatomy, rng, shapes, plan)
         if pair.new_lesions.any() or not plan.new:
@@ -75,7 +80,8 @@ def kept_cases(
         name = f"{number:03d}-{'unchanged' if is_unchanged(number) else 'changed'}"
         file = folder / f"{name}-{key}.npz"
         if not file.is_file():
-            store(file, make_case(number, backgrounds, shapes))
+            without = ("new", "vanished") if is_unchanged(number) else ()
+            store(file, make_case(CASES_SEED, number, without, backgrounds, shapes))
         yield name, SyntheticPair(**stored(file))
 
 
