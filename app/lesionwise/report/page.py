@@ -57,18 +57,23 @@ def summary(report: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def run_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what the case was computed from and by what: (what, its value)."""
-    facts = [("brain extraction", report["brain_extraction"])]
+    facts = [("brain found by", report["brain_extraction"])]
     for name, scan in report["scans"].items():
         size, voxel = (" × ".join(f"{x:g}" for x in scan[key]) for key in ("size_voxels", "voxel_mm"))
-        facts.append((name, f"{size} voxels of {voxel} mm"))
+        facts.append((f"scan, {_words(name)}", f"{size} voxels of {voxel} mm"))
     if registration := report.get("registration"):
         facts.append(("rotation between the scans", f"{registration['rotation_degrees']}°"))
         facts.append(("similarity after registration", f"{registration['similarity']} (1: equal)"))
-    facts += [(name.replace("_", " "), in_words(value)) for name, value in report["settings"].items()]
+    facts += [(_words(name), in_words(value)) for name, value in report["settings"].items()]
     facts.append(("time", f"{sum(report['seconds'].values()):.0f} s"))
     facts.append(("versions", ", ".join(f"{name} {value}" for name, value in report["versions"].items())))
     facts.append(("weights, sha256", report["weights_sha256"]))
-    return facts + [(f"{name}, sha256", value) for name, value in report["inputs_sha256"].items()]
+    return facts + [(f"{_words(name)}, sha256", value) for name, value in report["inputs_sha256"].items()]
+
+
+def _words(name: str) -> str:
+    """Return the name of a field as a page says it."""
+    return name.replace("_", " ").replace("time1", "time 1").replace("time2", "time 2")
 
 
 def in_words(value: object) -> str:
