@@ -83,8 +83,8 @@ def maps_on_scan(
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     image = itk_image(scan, affine)
     bare = itk_image(np.where(brain, scan, np.float32(0)), affine)
-    volume_mm3 = max(1, np.count_nonzero(brain)) * float(np.prod(voxel_mm(affine)))
-    scale = (np.count_nonzero(template_regions()["brain"]) / volume_mm3) ** (1 / 3)
+    volume_mm3 = max(1, int(np.count_nonzero(brain))) * float(np.prod(voxel_mm(affine)))
+    scale = float(np.cbrt(np.count_nonzero(template_regions()["brain"]) / volume_mm3))
     transform = affine_to_atlas(bare, itk_image(painted_brain(), template_affine()), scale)
 
     def on_scan(mask: Mask) -> Mask:
