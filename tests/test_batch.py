@@ -148,6 +148,30 @@ def test_a_second_start_computes_what_is_missing_or_not_current(batch, cohort, p
     assert computed == ["a", "b", "c"]
 
 
+def test_each_case_gets_a_page_and_one_of_an_earlier_mask_does_not_count(
+    batch, tmp_path, computed, monkeypatch
+):
+    monkeypatch.setattr("lesionwise.pipeline.place_case", lambda *_: None)
+    out = tmp_path / "out"
+
+    def links():
+        return [name for name in "abc" if f'href="{name}/report.html"' in (out / "cohort.html").read_text()]
+
+    batch("--report")
+    assert (computed, links()) == (["a", "c"], ["a", "c"])
+    assert "<canvas" in (out / "a/report.html").read_text()
+    assert not (out / "b").exists()  # of a case that fails there is nothing
+    computed.clear()
+    batch("--report")
+    batch()
+    assert (computed, links()) == ([], ["a", "c"])
+    batch("--threshold", "0.9")  # the pages tell of the masks before
+    assert links() == []
+    computed.clear()
+    batch("--threshold", "0.9", "--report")
+    assert (computed, links()) == (["a", "c"], ["a", "c"])
+
+
 def test_a_report_that_is_damaged_is_not_taken_for_a_finished_case(batch, tmp_path, computed):
     batch()
     computed.clear()

@@ -29,9 +29,10 @@ def test_the_challenges_folders_are_found_also_those_that_lack_a_scan(tmp_path):
 
 def test_extras_add_a_map_and_a_given_brain_mask(tmp_path):
     touch(tmp_path / "a" / TIME1)
-    _, (case,) = find_cases(tmp_path, tmp_path / "out", extras=Extras(True, "brain.nii.gz"))
+    _, (case,) = find_cases(tmp_path, tmp_path / "out", extras=Extras(True, "brain.nii.gz", True))
     assert case.case.probabilities == tmp_path / "out/a/probabilities.nii.gz"
     assert case.case.brain_mask == tmp_path / "a/brain.nii.gz"
+    assert case.case.page == tmp_path / "out/a/report.html"
 
 
 def test_pairs_of_files_are_named_by_what_they_share(tmp_path):
@@ -70,6 +71,9 @@ def test_sessions_of_a_bids_dataset_are_paired_one_after_the_other(tmp_path):
         tmp_path / "out/sub-01/ses-2/report.json",
     ]
     assert not any(case.problem for case in cases)
+    _, cases = find_cases(tmp_path, tmp_path / "out", extras=Extras(report=True))
+    assert cases[0].case.page == tmp_path / "out/sub-01/ses-2/report.html"
+    assert len(cases[0].case.outputs) == 3  # the table is written once
 
 
 def test_of_several_flairs_in_a_session_the_ones_named_alike_are_a_pair(tmp_path):

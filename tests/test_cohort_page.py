@@ -8,7 +8,15 @@ import pytest
 from lesionwise.batch.layouts import BatchCase
 from lesionwise.batch.tables import CaseResult
 from lesionwise.pipeline import Case
-from lesionwise.report.cohort import bar_chart, binned, charts, cohort_page, facts, figures, without_folders
+from lesionwise.report.cohort import (
+    bar_chart,
+    binned,
+    charts,
+    cohort_page,
+    computation,
+    numbers,
+    without_folders,
+)
 
 SECRET = "hospital-of-somewhere"
 
@@ -62,7 +70,7 @@ def test_the_highest_bar_fills_the_picture_and_the_others_are_in_proportion():
 
 def test_numbers_of_the_cohort():
     finished = [CaseResult("a", "done", report(4.0, 50.0)), CaseResult("b", "kept", report())]
-    assert figures(finished) == [
+    assert numbers(finished) == [
         ("cases with new lesions", "1 of 2"),
         ("new lesions", "2"),
         ("new lesions a case, median", "1"),
@@ -81,7 +89,7 @@ def test_numbers_of_the_cohort():
 
 
 def test_what_computed_it_is_told_once_and_where_cases_differ_all_of_it():
-    told = dict(facts([report(), report(versions={"python": "3.11.9"})]))
+    told = dict(computation([report(), report(versions={"python": "3.11.9"})]))
     assert told["lesionwise"] == "0.1.0"
     assert told["python"] == "3.11.7 / 3.11.9"
     assert told["preprocessing"] == "masking, denoising"
@@ -91,13 +99,14 @@ def test_the_page_is_one_file_without_scripts_that_says_what_became_of_each_case
     (tmp_path / "a b").mkdir()
     (tmp_path / "a b/report.html").touch()
     html = page(
-        CaseResult("a b", "done", report(20.0, warnings=["look here"])),
+        CaseResult("a b", "done", report(20.0, warnings=["look here"], also_written=["report"])),
         CaseResult("c", "failed", error="damaged"),
         CaseResult("d"),
     )
     assert not re.search(r"<script|https?:|src=|@import|url\(", html)
     assert 'href="a%20b/report.html"' in html  # and no link where a case has no page
     assert html.count("<a href") == 1
+    assert "<a href" not in page(CaseResult("a b", "done", report(20.0)))  # nor to one of an earlier start
     assert "look here" in html
     assert '1 done, <span class="alarm">1 failed</span>, <span>1 not run' in re.sub(
         r"<span>1 done</span>", "1 done", html

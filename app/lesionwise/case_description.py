@@ -12,7 +12,7 @@ from lesionwise.errors import InputError
 from lesionwise.lesions import Lesion
 from lesionwise.progress import Progress
 from lesionwise.report.places import CasePlaces
-from lesionwise.scan_pair import Study
+from lesionwise.scan_pair import ScanPair, Study
 from lesionwise.versions import installed_versions
 
 
@@ -49,6 +49,7 @@ def describe_computation(settings: Settings, engine: Engine) -> dict[str, Any]:
 def describe_case(
     lesions: Sequence[Lesion],
     places: CasePlaces | None,
+    pair: ScanPair,
     study: Study,
     inputs_sha256: Mapping[str, str],
     settings: Settings,
@@ -62,6 +63,7 @@ def describe_case(
         "new_lesions": len(lesions),
         "new_lesion_volume_mm3": round(sum(lesion.volume_mm3 for lesion in lesions), 3),
         "brain_volume_ml": round(float(study.brain.data.sum()) * study.brain.voxel_mm3 / 1000, 1),
+        **pair.as_json(),
         **study.as_json(),
         **(places.as_json() if places else {}),
         "lesions": [

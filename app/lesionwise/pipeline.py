@@ -80,6 +80,12 @@ class Case:
         return [path for path in (self.output, self.probabilities, *self.tables, self.page) if path]
 
     @property
+    def extras(self) -> list[str]:
+        """What is written beside the mask and the table, by what it is."""
+        wanted = {"probabilities": self.probabilities, "report": self.report}
+        return [name for name, path in wanted.items() if path]
+
+    @property
     def tables(self) -> list[Path]:
         """The files that get the table: the one that was named, and the one in the report's folder."""
         wanted = (self.table, self.report / REPORT_TABLE if self.report else None)
@@ -197,7 +203,9 @@ def finish_case(
     if case.report and lesions:
         with progress.step("placing lesions"):
             places = place_case(study, mask, engine.threads, progress)
-    report = describe_case(lesions, places, study, prepared.scans.sha256, settings, engine, progress)
+    scans = prepared.scans
+    report = describe_case(lesions, places, scans.pair, study, scans.sha256, settings, engine, progress)
+    report["also_written"] = case.extras
     page = None
     if case.report:
         with progress.step("drawing the report"):

@@ -42,6 +42,18 @@ class ScanPair:
     time2: Volume
     brain: Volume | None = None
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what a report holds of the scans as they were read."""
+        return {
+            "scans": {
+                name: {
+                    "size_voxels": list(scan.data.shape),
+                    "voxel_mm": [round(mm, 3) for mm in scan.spacing_mm],
+                }
+                for name, scan in (("time1", self.time1), ("time2", self.time2))
+            }
+        }
+
 
 @dataclass(frozen=True)
 class Study:

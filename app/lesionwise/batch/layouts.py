@@ -15,9 +15,7 @@ from lesionwise.challenge_layout import PROBABILITIES, SEGMENTATION, TIME1, TIME
 from lesionwise.errors import InputError, UsageError
 from lesionwise.files import text_writer, write_whole
 from lesionwise.pipeline import Case
-
-REPORT_TABLE = "report.json"
-"""The table of a case, in the folder of its results; it also tells a second start what was computed."""
+from lesionwise.report.page import REPORT_TABLE
 
 BIDS_VERSION = "1.10.0"
 _ENDING = re.compile(r"\.nii(\.gz)?$")
@@ -29,11 +27,12 @@ class Extras:
 
     probabilities: bool = False
     brain_mask_name: str | None = None
+    report: bool = False
 
 
 @dataclass(frozen=True)
 class BatchCase:
-    """One case of a batch. `folder`: where its report goes. `problem`: why it cannot be computed, if so."""
+    """One case of a batch. `folder`: where its table and its page go. `problem`: why it cannot be computed, if so."""
 
     name: str
     case: Case
@@ -127,6 +126,7 @@ def _bids(source: Path, target: Path, extras: Extras) -> list[BatchCase]:
                 output=stem.with_name(f"{stem.name}_mask.nii.gz"),
                 probabilities=stem.with_name(f"{stem.name}_probseg.nii.gz") if extras.probabilities else None,
                 table=folder / REPORT_TABLE,
+                report=folder if extras.report else None,
             )
             cases.append(BatchCase(name, case, folder, problem))
     return cases
@@ -157,6 +157,7 @@ def _in_one_folder(
         probabilities=folder / PROBABILITIES if extras.probabilities else None,
         table=folder / REPORT_TABLE,
         brain_mask=brain_mask,
+        report=folder if extras.report else None,
     )
     return BatchCase(name, case, folder)
 

@@ -12,13 +12,17 @@ from lesionwise.pipeline import Case
 def finished_report(case: Case, computation: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the report of an earlier run that is complete and current, or None.
 
-    Complete: every output that is asked for now is there. Current: the report's sha256 of each input and what
+    Complete: every output that is asked for now is there, and was written with the table: a page or a map of an earlier
+    start would tell of another mask. Current: the report's sha256 of each input and what
     `case_description.describe_computation` told then are what they are now.
     """
     report = _read_report(case)
     if report is None or not all(path.is_file() and path.stat().st_size for path in case.outputs):
         return None
     settings = report["settings"] if isinstance(report.get("settings"), dict) else {}
+    with_it = report["also_written"] if isinstance(report.get("also_written"), list) else []
+    if any(extra not in with_it for extra in case.extras):
+        return None
     same = all(report.get(key) == computation[key] for key in ("lesionwise", "weights_sha256")) and all(
         settings.get(key) == value for key, value in computation["settings"].items()
     )

@@ -57,13 +57,14 @@ def cohort_table(results: Iterable[CaseResult]) -> str:
 
 
 def lesions_table(results: Iterable[CaseResult]) -> str:
-    """Return the CSV: the fields of each lesion of `segment --json`, with the name of its case."""
+    """Return the CSV: the fields of each lesion of `segment --json`, with the name of its case; places where it has one."""
     rows = []
     for result in results:
         for lesion in result.report.get("lesions", []):
             x, y, z = lesion["centre_mm"]
             rows.append(
                 {"case": result.name, "lesion": lesion["id"], "volume_mm3": f"{lesion['volume_mm3']:.3f}"}
+                | {"side": lesion.get("side", ""), "region": lesion.get("region", "")}
                 | {"voxels": lesion["voxels"], "x_mm": f"{x:.2f}", "y_mm": f"{y:.2f}", "z_mm": f"{z:.2f}"}
                 | {
                     name: f"{lesion[name]:.3f}"
@@ -72,7 +73,7 @@ def lesions_table(results: Iterable[CaseResult]) -> str:
                 | {"confidence": "" if lesion.get("confidence") is None else f"{lesion['confidence']:.3f}"}
             )
     header = [
-        *("case", "lesion", "volume_mm3", "voxels", "x_mm", "y_mm", "z_mm"),
+        *("case", "lesion", "volume_mm3", "side", "region", "voxels", "x_mm", "y_mm", "z_mm"),
         *("longest_diameter_mm", "mean_probability", "max_probability", "confidence"),
     ]
     return _csv(header, rows)

@@ -25,6 +25,7 @@ from lesionwise.errors import SomeCasesError, UsageError
     help="How IN is laid out; auto is the first of these that finds a case.",
 )
 @click.option("--probabilities", is_flag=True, help="Also write the probability of new lesion of each case.")
+@click.option("--report", is_flag=True, help="Also make a page of each case to look at: report.html.")
 @click.option(
     "--brain-mask-name",
     metavar="NAME",
@@ -49,6 +50,7 @@ def command(
     target: Path,
     layout: str,
     probabilities: bool,
+    report: bool,
     brain_mask_name: str | None,
     force: bool,
     prefetch: bool,
@@ -80,7 +82,7 @@ def command(
     from lesionwise.progress import show_progress
 
     settings = settings_from(**options)
-    layout, cases = find_cases(source, target, layout, Extras(probabilities, brain_mask_name))
+    layout, cases = find_cases(source, target, layout, Extras(probabilities, brain_mask_name, report))
     make_folder(target)
     if layout == "bids":
         write_bids_description(target)

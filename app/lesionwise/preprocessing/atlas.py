@@ -47,21 +47,33 @@ def extract_brain_by_atlas(
     return mask
 
 
-def affine_to_atlas(scan: sitk.Image, atlas: sitk.Image) -> sitk.AffineTransform:
+def affine_to_atlas(scan: sitk.Image, atlas: sitk.Image, scale: float = 1.0) -> sitk.AffineTransform:
     """Return the affine map that brings a point of a scan (mm) to where it is in the template.
 
-    Both are whole heads, or both bare brains. Raises PreprocessingError where nothing stands out.
+    Both are whole heads, or both bare brains. `scale`: how much longer the template is, roughly; a search that turns
+    heads but does not stretch them finds the wrong valley for sizes that differ much.
+    Raises PreprocessingError where nothing stands out.
     """
     head = head_mask(scan)
-    rigid = rigid_search(scan, atlas, head, head_mask(atlas))
+    small = _scaled(atlas, 1 / scale)
+    rigid = rigid_search(scan, small, head, head_mask(small))
+    centre, shift = np.array(rigid.GetCenter()), np.array(rigid.GetTranslation())
     transform = sitk.AffineTransform(3)
-    transform.SetCenter(rigid.GetCenter())
-    transform.SetMatrix(rigid.GetMatrix())
-    transform.SetTranslation(rigid.GetTranslation())
+    transform.SetCenter(centre.tolist())
+    transform.SetMatrix((scale * np.array(rigid.GetMatrix())).tolist())
+    transform.SetTranslation((scale * (centre + shift) - centre).tolist())
     for level_mm, share in LEVELS:
         level = with_spacing(scan, level_mm)
         transform, _ = descend(level, with_spacing(atlas, level_mm), mask_like(head, level), share, transform)
     return transform
+
+
+def _scaled(image: sitk.Image, scale: float) -> sitk.Image:
+    """Return the image with all lengths times `scale`, the origin of mm kept."""
+    scaled = sitk.Image(image)
+    scaled.SetSpacing([scale * mm for mm in image.GetSpacing()])
+    scaled.SetOrigin([scale * mm for mm in image.GetOrigin()])
+    return scaled
 
 
 @cache

@@ -12,15 +12,12 @@ from statistics import median
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader
-
 from lesionwise import __version__
 from lesionwise.batch.layouts import BatchCase
 from lesionwise.batch.tables import DONE, FAILED, KEPT, WAITING, CaseResult
+from lesionwise.report.page import REPORT_PAGE, in_words, page_environment
 
 COHORT_PAGE = "cohort.html"
-CASE_PAGE = "report.html"
-"""The page of a case, in the folder of its results, where there is one."""
 
 LESION_COUNT_EDGES = (0, 1, 2, 3, 5, 10, 20)
 LESION_VOLUME_EDGES_MM3 = (3, 10, 30, 100, 300, 1000)
@@ -57,19 +54,20 @@ def cohort_page(items: Sequence[BatchCase], results: Mapping[str, CaseResult], t
     rows: list[dict[str, Any]] = [
         {
             "result": results[item.name],
-            "link": _link(item.folder / CASE_PAGE, target),
+            "link": _link(item, results[item.name], target),
             "error": without_folders(results[item.name].error, item),
         }
         for item in items
     ]
     finished = [result for result in results.values() if result.finished]
-    return _TEMPLATE.render(
+    template = page_environment().get_template("cohort.html")
+    return template.render(
         rows=rows,
         states=[(state, count) for state, count in _states(results) if count],
         failures=[row for row in rows if row["result"].state == FAILED],
-        figures=figures(finished),
+        numbers=numbers(finished),
         charts=charts(results),
-        facts=facts([result.report for result in finished]),
+        computation=computation([result.report for result in finished]),
         version=__version__,
         width=CHART_WIDTH,
         height=CHART_HEIGHT + _LABEL_ROOM,
@@ -77,7 +75,7 @@ def cohort_page(items: Sequence[BatchCase], results: Mapping[str, CaseResult], t
     )
 
 
-def figures(finished: Sequence[CaseResult]) -> list[tuple[str, str]]:
+def numbers(finished: Sequence[CaseResult]) -> list[tuple[str, str]]:
     """Return what can be said of the cohort in single numbers: (what, how much)."""
     if not finished:
         return []
@@ -144,14 +142,13 @@ def bar_chart(title: str, axis: str, values: Sequence[tuple[str, float]], labell
     return Chart(title, axis, bars, labelled)
 
 
-def facts(reports: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def computation(reports: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return what computed the cohort: (what, its value); several values where cases differ."""
     told: dict[str, Counter[str]] = {}
     for report in reports:
         own = {"lesionwise": report["lesionwise"], "weights (sha256)": report["weights_sha256"][:12]}
         for name, value in (own | report["settings"] | report["versions"]).items():
-            words = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            told.setdefault(name.replace("_", " "), Counter())[words] += 1
+            told.setdefault(name.replace("_", " "), Counter())[in_words(value)] += 1
     return [(name, " / ".join(values)) for name, values in told.items()]
 
 
@@ -163,18 +160,13 @@ def without_folders(error: str, item: BatchCase) -> str:
     return error
 
 
-def _link(page: Path, target: Path) -> str:
-    return quote(page.relative_to(target).as_posix()) if page.is_file() else ""
+def _link(item: BatchCase, result: CaseResult, target: Path) -> str:
+    """Return where the page of the case is, or nothing where it was not written with this result."""
+    page = item.folder / REPORT_PAGE
+    current = "report" in result.report.get("also_written", ()) and page.is_file()
+    return quote(page.relative_to(target).as_posix()) if current else ""
 
 
 def _states(results: Mapping[str, CaseResult]) -> list[tuple[str, int]]:
     counted = Counter(result.state for result in results.values())
     return [(state, counted[state]) for state in (DONE, KEPT, FAILED, WAITING)]
-
-
-_TEMPLATE = Environment(
-    loader=PackageLoader("lesionwise", "report/templates"),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-).get_template("cohort.html")

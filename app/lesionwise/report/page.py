@@ -1,7 +1,7 @@
 """The page of a case: one file of HTML that needs nothing beside it, neither a network nor a server."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
@@ -32,15 +32,57 @@ def case_page(report: Mapping[str, Any], images: CaseImages) -> str:
         .get_template("case.html")
         .render(
             report=report,
+            version=report["lesionwise"],
+            summary=summary(report),
             lesions=lesions,
-            regions=_regions(lesions),
             pictures=[lesion_pictures(images, n) for n in images.lesion_ids()[:MAX_PICTURED]],
             montage=montage(images),
             program=program,
             volumes=asdict(viewer_volumes(images)) if program else None,
-            seconds=sum(report["seconds"].values()),
+            run=run_facts(report),
         )
     )
+
+
+def summary(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the numbers at the head of the page: (what, how much); regions without a lesion are left out."""
+    counts = Counter(lesion["region"] for lesion in report["lesions"] if lesion.get("region"))
+    return [
+        ("new lesions", f"{report['new_lesions']}"),
+        ("their volume", f"{report['new_lesion_volume_mm3']:.0f} mm³"),
+        *((region, f"{counts[region]}") for region in REGIONS if counts[region]),
+        ("brain", f"{report['brain_volume_ml']:.0f} ml"),
+    ]
+
+
+def run_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what the case was computed from and by what: (what, its value)."""
+    facts = [("brain found by", report["brain_extraction"])]
+    for name, scan in report["scans"].items():
+        size, voxel = (" × ".join(f"{x:g}" for x in scan[key]) for key in ("size_voxels", "voxel_mm"))
+        facts.append((f"scan, {_words(name)}", f"{size} voxels of {voxel} mm"))
+    if registration := report.get("registration"):
+        facts.append(("rotation between the scans", f"{registration['rotation_degrees']}°"))
+        facts.append(("similarity after registration", f"{registration['similarity']} (1: equal)"))
+    facts += [(_words(name), in_words(value)) for name, value in report["settings"].items()]
+    facts.append(("time", f"{sum(report['seconds'].values()):.0f} s"))
+    facts.append(("versions", ", ".join(f"{name} {value}" for name, value in report["versions"].items())))
+    facts.append(("weights, sha256", report["weights_sha256"]))
+    return facts + [(f"{_words(name)}, sha256", value) for name, value in report["inputs_sha256"].items()]
+
+
+def _words(name: str) -> str:
+    """Return the name of a field as a page says it."""
+    return name.replace("_", " ").replace("time1", "time 1").replace("time2", "time 2")
+
+
+def in_words(value: object) -> str:
+    """Return a setting as a page says it."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if value is None or isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
 
 
 @cache
@@ -73,9 +115,3 @@ def _with_points(lesion: Mapping[str, Any], images: CaseImages) -> dict[str, Any
         "point_mm": [round(float(mm), 2) for mm in nearest],
         "slice": images.axial_slices[z],
     }
-
-
-def _regions(lesions: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
-    """Return how many lesions lie where, in the order of the criteria, regions without a lesion left out."""
-    counts = Counter(lesion["region"] for lesion in lesions if lesion.get("region"))
-    return [(region, counts[region]) for region in REGIONS if counts[region]]

@@ -39,6 +39,9 @@ CORTEX_MM = 4.0
 DEEP_MM = 20.0
 """Fluid so deep under the brain's convex surface, and above the tentorium, is in the ventricles."""
 
+FLOOD_TO_MM = 25
+"""What lies higher is above the tentorium, and no flood need go there."""
+
 Mask = NDArray[np.bool_]
 
 
@@ -83,7 +86,9 @@ def maps_on_scan(
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     image = itk_image(scan, affine)
     bare = itk_image(np.where(brain, scan, np.float32(0)), affine)
-    transform = affine_to_atlas(bare, itk_image(painted_brain(), template_affine()))
+    volume_mm3 = max(1, int(np.count_nonzero(brain))) * float(np.prod(voxel_mm(affine)))
+    scale = float(np.cbrt(np.count_nonzero(template_regions()["brain"]) / volume_mm3))
+    transform = affine_to_atlas(bare, itk_image(painted_brain(), template_affine()), scale)
 
     def on_scan(mask: Mask) -> Mask:
         found = sitk.Resample(
@@ -157,12 +162,15 @@ def below_tentorium(t1: NDArray[np.float32], brain: Mask) -> Mask:
     upper = (z > 12) | ((np.abs(x) < 25) & (y > -45) & above_midbrain)
     markers = np.where(bright & (stem | cerebellum), 1, np.where(bright & upper, 2, 0)).astype(np.uint8)
     height = np.where(brain, -t1, 1).astype(np.float32)
+    low = np.s_[:, :, : int(np.count_nonzero(z < FLOOD_TO_MM))]
     filled = sitk.GetArrayFromImage(
         sitk.MorphologicalWatershedFromMarkers(
-            sitk.GetImageFromArray(height), sitk.GetImageFromArray(markers), False, True
+            sitk.GetImageFromArray(height[low]), sitk.GetImageFromArray(markers[low]), False, True
         )
     )
-    return np.asarray(brain & (filled == 1))
+    below = np.zeros_like(brain)
+    below[low] = brain[low] & (filled == 1)
+    return below
 
 
 def voxel_mm(affine: NDArray[np.float64]) -> tuple[float, float, float]:
