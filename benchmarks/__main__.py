@@ -11,6 +11,7 @@ from benchmarks.table import markdown, regressions
 
 MODULES = (
     "bench_preprocessing",
+    "bench_memory",
     "bench_network",
     "bench_evaluation",
 )

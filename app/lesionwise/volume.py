@@ -242,7 +242,8 @@ def _affine(path: Path, header: Any) -> NDArray[np.float64]:
     """Return the affine that counts, if it is one: finite, with right angles, of the stated voxel sizes."""
     spacing = np.asarray(header["pixdim"][1:4], dtype=np.float64)
     if int(header["sform_code"]) > 0:
-        affine = np.asarray(header.get_sform(), dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN; it is refused below
+            affine = np.asarray(header.get_sform(), dtype=np.float64)
         kind = "sform"
     elif int(header["qform_code"]) > 0:
         affine = _qform(path, header)

@@ -40,13 +40,12 @@ def denoise(image: NDArray[np.floating], threads: int = 1) -> NDArray[np.float32
     # The compiled loops run along the last axis: the longest one is x in most scans, and first in memory.
     voxels = np.ascontiguousarray(image[box].T, dtype=np.float64)
     means, variances = np.empty_like(voxels), np.empty_like(voxels)
-    result = voxels.astype(np.float32)
+    result = denoised[box].T
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda t: _local_statistics(voxels, means, variances, t, threads), range(threads)))
         list(
             pool.map(lambda t: _nlmeans(voxels, means, variances, noise, result, t, threads), range(threads))
         )
-    denoised[box] = result.T
     return denoised
 
 
