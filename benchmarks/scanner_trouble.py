@@ -153,7 +153,9 @@ def main() -> None:
             stay = dices[0] >= SMALLEST_BRAIN_DICE and dices[1] >= SMALLEST_LESION_DICE
             told = f"{dices[0]:.3f} | {dices[1]:.3f} | {'yes' if stay else 'no'}"
         except PreprocessingError as error:
-            told = f" | | exit code {error.exit_code}: {error}"
+            told = (
+                f"| | exit code {error.exit_code}, {str(error).partition(': ')[2]}"  # without the file's name
+            )
         print(f"| {name} | {told} | {time.process_time() - start:.0f} |", flush=True)
 
 
