@@ -11,8 +11,9 @@ from benchmarks.table import markdown, regressions
 
 MODULES = (
     "bench_preprocessing",
-    "bench_network",
     "bench_memory",
+    "bench_network",
+    "bench_network_memory",
     "bench_evaluation",
 )
 """Each offers `rows()`; a new benchmark is one module and one line here."""

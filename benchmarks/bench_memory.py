@@ -1,63 +1,52 @@
-"""Memory that the network takes for each voxel of a volume: `python -m benchmarks.bench_memory` prints it in bytes.
+"""The peak memory of `lesionwise preprocess` for two scans of 512 x 512 x 256 voxels, in GB (10^9 bytes).
 
-Each run is a process of its own, whose peak the kernel keeps. What does not grow with the volume drops out: two volumes,
-of which one is twice as wide, are compared.
+The scans are those of a real pair, interpolated: a head fills them as it does in life.
 """
 
-import json
-import resource
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
-import torch
+import numpy as np
+from scipy import ndimage
 
+from benchmarks.bench_preprocessing import PAIR
 from benchmarks.table import Row
-from lesionwise.inference import network_runner
-from lesionwise.network import UNet
+from lesionwise.challenge_layout import TIME1, TIME2
+from lesionwise.volume import Volume, on_grid, read_volume, write_image_like
 
-SHAPES = ((144, 64, 96), (144, 128, 96))
-"""As long as a brain along x, the axis of the slabs."""
-
-PRECISIONS = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+SHAPE = (512, 512, 256)
 
 
 def rows() -> Iterator[Row]:
-    """Compare the network as `segment` runs it with the same network as it stands."""
-    ours, plain = bytes_per_voxel("bfloat16"), bytes_per_voxel("bfloat16", plain=True)
-    yield Row("network: memory per voxel, as it stands against in slabs", plain / ours)
+    """Preprocess the large pair in a process of its own; nothing where the pair is missing."""
+    if PAIR.is_dir():
+        name = f"GB for preprocessing at {' x '.join(map(str, SHAPE))}"
+        yield Row(name, peak_bytes(SHAPE) / 1e9, bar=2.5, growth=True)
 
 
-def bytes_per_voxel(precision: str, *, plain: bool = False) -> float:
-    """Return how many bytes the peak grows by for each voxel more."""
-    small, large = (_peak_bytes(shape, precision, plain) for shape in SHAPES)
-    voxels = [shape[0] * shape[1] * shape[2] for shape in SHAPES]
-    return (large - small) / (voxels[1] - voxels[0])
+def peak_bytes(shape: tuple[int, int, int], threads: int = 2) -> int:
+    with tempfile.TemporaryDirectory() as name:
+        scans = [Path(name) / file.removesuffix(".gz") for file in (TIME1, TIME2)]
+        for file, path in zip((TIME1, TIME2), scans, strict=True):
+            write_enlarged(read_volume(PAIR / file), shape, path)
+        command = [sys.executable, "-m", "lesionwise.cli", "preprocess", "-t1", scans[0], "-t2", scans[1]]
+        process = subprocess.Popen([*command, "-o", Path(name) / "out", "--threads", str(threads)])
+        _, status, usage = os.wait4(process.pid, 0)
+        if status != 0:
+            raise SystemExit("preprocessing of the large pair failed")
+        return usage.ru_maxrss * 1024
 
 
-def _peak_bytes(shape: tuple[int, ...], precision: str, plain: bool) -> int:
-    task = json.dumps({"shape": shape, "precision": precision, "plain": plain})
-    printed = subprocess.run(
-        [sys.executable, "-m", __spec__.name, task], check=True, capture_output=True, text=True
-    ).stdout
-    return int(printed)
-
-
-def _measure(shape: tuple[int, ...], precision: str, plain: bool) -> int:
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    network, kind, pair = UNet().eval(), PRECISIONS[precision], torch.randn(1, 2, *shape)
-    if plain:
-        with torch.inference_mode(), torch.autocast("cpu", kind, enabled=kind != torch.float32):
-            network(pair)
-    else:
-        network_runner(network, torch.device("cpu"), kind)(pair)
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def write_enlarged(scan: Volume, shape: tuple[int, int, int], path: Path) -> None:
+    factors = np.array(shape) / scan.data.shape
+    affine = scan.affine @ np.diag([*1 / factors, 1.0])
+    large = on_grid(ndimage.zoom(scan.data, factors, order=1), affine, scan)
+    write_image_like(path, large.data, large)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(_measure(**json.loads(sys.argv[1])))
-    else:
-        for name in PRECISIONS:
-            print(f"{name}: {bytes_per_voxel(name):.0f} bytes per voxel in slabs")
+    print(f"{peak_bytes(SHAPE) / 1e9:.2f} GB")

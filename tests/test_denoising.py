@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lesionwise
+from lesionwise.preprocessing import denoising
 from lesionwise.preprocessing.denoising import denoise, noise_variance
 
 
@@ -47,6 +48,14 @@ def plain_nlmeans(image: np.ndarray) -> np.ndarray:
             own = max(weights)
             result[i] = (np.dot(weights, values) + own * image[i]) / (sum(weights) + own)
     return result
+
+
+@pytest.mark.parametrize("thickness", [1, 2, 5])
+def test_slabs_do_not_show(monkeypatch, thickness):
+    image = 100 + 10 * np.random.default_rng(0).standard_normal((9, 8, 23)).astype(np.float32)
+    whole = denoise(image)
+    monkeypatch.setattr(denoising, "SLAB_VOXELS", thickness * 9 * 8)
+    np.testing.assert_array_equal(denoise(image), whole)
 
 
 @settings(max_examples=8)

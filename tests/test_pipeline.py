@@ -13,10 +13,11 @@ import torch
 from small_case import new_lesions, write_case, write_weights
 from stored_otherwise import WAYS, dice, dice_mapped_back, store
 
-from lesionwise import cli
+from lesionwise import cli, scan_pair
 from lesionwise.engine import Engine, Settings
 from lesionwise.pipeline import Case, segment_case
 from lesionwise.preprocessing.recipe import Recipe
+from lesionwise.preprocessing.registration import Registration
 from lesionwise.progress import Lines, Progress
 
 GEOMETRY_FIELDS = (
@@ -237,3 +238,28 @@ def test_no_text_of_the_source_header_reaches_an_output_or_the_lines(segment, st
 def test_precision_is_as_asked(weights):
     engine = Engine.start(Settings(weights=weights, device="cpu", precision="bf16"), Progress())
     assert engine.precision == torch.bfloat16
+
+
+@pytest.mark.parametrize("grid", ["time1", "halfway", "time2"])
+def test_after_a_registration_the_mask_lies_on_the_grid_asked_for(
+    segment, stored, weights, tmp_path, monkeypatch, grid
+):
+    # Time 2 in a frame of its own, 10 mm to the right; the registration is known.
+    motion = np.eye(4)
+    motion[0, 3] = 10.0
+    image = nib.load(stored[1])
+    moved = nib.Nifti1Image(np.asarray(image.dataobj), motion @ image.affine)
+    nib.save(moved, tmp_path / "time2.nii.gz")
+    monkeypatch.setattr(scan_pair, "register", lambda *_: Registration(motion, 1.0))
+    settings = Settings(weights=weights, device="cpu", register=True, output_grid=grid)
+    output = tmp_path / "mask.nii.gz"
+    segment(stored[0], tmp_path / "time2.nii.gz", stored[2], output, settings=settings)
+
+    found = nib.load(output)
+    if grid == "halfway":  # a grid of its own: where the lesions lie tells
+        centre = nib.affines.apply_affine(found.affine, np.argwhere(voxels(output)).mean(axis=0))
+        truth = nib.affines.apply_affine(image.affine, np.argwhere(new_lesions()).mean(axis=0))
+        np.testing.assert_allclose(centre, truth + np.array([5, 0, 0]), atol=0.5)
+    else:
+        np.testing.assert_array_equal(found.affine, image.affine if grid == "time1" else moved.affine)
+        assert dice(voxels(output) > 0, new_lesions()) > 0.8

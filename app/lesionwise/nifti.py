@@ -8,7 +8,8 @@ import gzip
 import io
 import stat
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -19,8 +20,14 @@ from numpy.typing import NDArray
 
 from lesionwise.errors import InputError
 
-MAX_VOXELS = 400_000_000
-"""More than any head scan (512 x 512 x 512 is 134 million); a header that promises more is refused."""
+MAX_VOXELS = 256_000_000
+"""More than any head scan (512 x 512 x 512 is 134 million); a header that promises more is refused. As float32, 1 GB."""
+
+MAX_SIDE = 4096
+"""More voxels than any scan has along an axis."""
+
+SLAB_VOXELS = 2**22
+"""So many are read, scaled and written at once, or one slice: more memory than for the result itself is not taken."""
 
 MAX_EXTENSION_BYTES = 64 * 2**20
 """What may lie between the header and the voxels, and after them."""
@@ -34,8 +41,8 @@ GEOMETRY_FREE_TEXT = ("descrip", "db_name", "aux_file", "intent_name", "data_typ
 _NUMBER_KINDS = "iuf"
 
 
-def read_nifti(path: Path, check_header: Callable[[Any], None]) -> tuple[Any, NDArray[Any]]:
-    """Return the header as it stands in the file, and the stored numbers, unscaled and in their stored type.
+def read_nifti(path: Path, check_header: Callable[[Any], None]) -> tuple[Any, NDArray[np.float32]]:
+    """Return the header as it stands in the file, and the numbers, scaled by its slope and intercept, in C order.
 
     `check_header` is called with the header before the voxels are read, to refuse it by raising.
     The array has the shape of `spatial_shape(header)`.
@@ -83,12 +90,21 @@ def write_nifti(file: BinaryIO, array: NDArray[Any], like: Any, compress: bool) 
     header["scl_slope"] = 1
     header.set_data_dtype(array.dtype)
     header["vox_offset"] = int(header["sizeof_hdr"]) + 4
-    content = header.binaryblock + bytes(4) + array.astype(array.dtype.newbyteorder("<")).tobytes(order="F")
-    if compress:
-        with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as stream:
-            stream.write(content)
-    else:
-        file.write(content)
+    with (
+        gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0)
+        if compress
+        else nullcontext(file)
+    ) as stream:
+        stream.write(header.binaryblock + bytes(4))
+        for slab in slabs(array.shape):
+            stream.write(array[slab].astype(array.dtype.newbyteorder("<")).tobytes(order="F"))
+
+
+def slabs(shape: tuple[int, ...]) -> Iterator[tuple[Any, ...]]:
+    """Yield the indices of slabs along the last axis, one after the other as the voxels lie in a file."""
+    thickness = max(1, SLAB_VOXELS // int(np.prod(shape[:-1])))
+    for first in range(0, shape[-1], thickness):
+        yield ..., slice(first, first + thickness)
 
 
 def _regular_file_size(path: Path) -> int:
@@ -136,7 +152,7 @@ def _check_promise(path: Path, header: Any, available_bytes: int) -> None:
     """Refuse what the header promises if it is too much, of no use, or more than the file can hold."""
     shape = spatial_shape(header)
     voxels = int(np.prod([float(n) for n in shape]))
-    if voxels > MAX_VOXELS:
+    if voxels > MAX_VOXELS or max(shape, default=1) > MAX_SIDE:
         sizes = " x ".join(map(str, shape))
         raise InputError(
             f"{path}: the header promises {sizes} voxels, more than any head scan has; export it again"
@@ -163,20 +179,22 @@ def _check_promise(path: Path, header: Any, available_bytes: int) -> None:
         )
 
 
-def _read_voxels(path: Path, header: Any, stream: BinaryIO) -> NDArray[Any]:
+def _read_voxels(path: Path, header: Any, stream: BinaryIO) -> NDArray[np.float32]:
     """Read exactly the promised voxels, then to the end of the file, so that gzip's checksum is verified."""
+    slope, intercept = _scaling(path, header)
     _read(stream, int(header["vox_offset"]) - int(header["sizeof_hdr"]))
-    shape = spatial_shape(header)
-    array = np.empty(int(np.prod(shape)), dtype=header.get_data_dtype())
-    view = memoryview(array.view(np.uint8))  # type: ignore[arg-type]
-    filled = 0
-    while filled < len(view):
-        count = stream.readinto(view[filled : filled + 2**24])  # type: ignore[attr-defined]
-        if not count:
+    number_type = header.get_data_dtype()
+    voxels = np.empty(spatial_shape(header), dtype=np.float32)
+    for slab in slabs(voxels.shape):
+        part = voxels[slab]
+        content = _read(stream, part.size * number_type.itemsize)
+        if len(content) < part.size * number_type.itemsize:
             raise InputError(
                 f"{path}: the file is cut off, it holds less than its header promises; copy it again"
             )
-        filled += count
+        stored = np.frombuffer(content, number_type).reshape(part.shape, order="F")
+        with np.errstate(over="ignore", invalid="ignore"):
+            part[...] = stored.astype(np.float64) * slope + intercept
     trailing = 0
     while chunk := stream.read(2**16):
         trailing += len(chunk)
@@ -184,7 +202,17 @@ def _read_voxels(path: Path, header: Any, stream: BinaryIO) -> NDArray[Any]:
             raise InputError(
                 f"{path}: the file holds far more than its header promises; export the image again"
             )
-    return array.reshape(shape, order="F")
+    return voxels
+
+
+def _scaling(path: Path, header: Any) -> tuple[float, float]:
+    """Return slope and intercept, for double precision."""
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or np.isnan(slope):  # the standard's and nibabel's way to say "not scaled"
+        return 1.0, 0.0
+    if not np.isfinite([slope, intercept]).all():
+        raise InputError(f"{path}: the header's scaling is not a finite number; export the image again")
+    return slope, intercept
 
 
 def _read(stream: BinaryIO, count: int) -> bytes:

@@ -20,7 +20,7 @@ ROWS_OF_STATISTICS = 4
 """Rows of a slab while statistics are taken: nothing is computed twice there."""
 
 BYTES_PER_VOXEL = {torch.bfloat16: 280, torch.float32: 800}
-"""Memory for each voxel at the peak, with room: `python -m benchmarks.bench_memory` measures it. Winograd's transform,
+"""Memory for each voxel at the peak, with room: `python -m benchmarks.bench_network_memory` measures it. Winograd's transform,
 which float32 on a CPU is computed with, needs work space of its own."""
 
 Rows = Callable[[int, int], Tensor]

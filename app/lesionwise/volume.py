@@ -22,15 +22,18 @@ from nibabel.orientations import (
 )
 from numpy.typing import NDArray
 
-from lesionwise.errors import InputError, UsageError
+from lesionwise.errors import InputError, PreprocessingError, UsageError
 from lesionwise.files import Writer, write_whole
-from lesionwise.nifti import read_nifti, spatial_shape, write_nifti
+from lesionwise.nifti import read_nifti, slabs, spatial_shape, write_nifti
 
 SIZE_RANGE = (16, 1024)
 """Plausible number of voxels along each axis of a head scan."""
 
 SPACING_RANGE_MM = (0.2, 6.0)
 """Plausible voxel sizes of a head scan."""
+
+SMALLEST_UNIT_VOLUME = 0.5
+"""What the unit vectors along the axes must span: a gantry's tilt of 30 degrees leaves 0.87, right angles 1."""
 
 GRID_TOLERANCE = 1e-4
 """Two volumes are on one grid where no element of their affines differs by more."""
@@ -79,7 +82,7 @@ def read_volume(path: Path | str) -> Volume:
     """Read a scan of a head: three axes, plausible sizes, finite and not constant.
 
     Returns float32 data, scaled by the header's slope and intercept, in C order.
-    Raises `InputError` with the file's name for anything else.
+    Raises `InputError` with the file's name for anything else, `PreprocessingError` for a sheared grid.
     """
     path = Path(path)
     volume = _read(path, partial(_check_plausible, path))
@@ -108,7 +111,8 @@ def read_mask(path: Path | str) -> Volume:
     Raises `InputError` with the file's name for negative or broken numbers and for anything not 3D.
     """
     volume = read_image(path)
-    if volume.data.min() < 0 or np.any(volume.data != np.rint(volume.data)):
+    parts = (volume.data[slab] for slab in slabs(volume.data.shape))
+    if any(part.min() < 0 or np.any(part != np.rint(part)) for part in parts):
         raise InputError(f"{path}: a mask holds 0 and 1, this has other numbers; threshold it first")
     return Volume(volume.data > 0, volume.affine, volume.header, volume.name)
 
@@ -181,7 +185,7 @@ def mask_writer(path: Path, mask: NDArray[np.bool_], like: Volume) -> Writer:
 
 def image_writer(path: Path, image: NDArray[np.floating[Any]], like: Volume) -> Writer:
     """Return what `files.write_whole` needs to write an image as `write_image_like` does."""
-    return _writer(path, image.astype(np.float32), like)
+    return _writer(path, image.astype(np.float32, copy=False), like)
 
 
 def check_nifti_name(path: Path) -> None:
@@ -200,28 +204,13 @@ def _writer(path: Path, array: NDArray[Any], like: Volume) -> Writer:
 
 
 def _read(path: Path, check_header: Any) -> Volume:
-    header, stored = read_nifti(path, check_header)
+    header, data = read_nifti(path, check_header)
     affine = _affine(path, header)
-    data = _scaled(path, header, stored)
     if not np.isfinite(data.sum(dtype=np.float64)):  # one number tells of any NaN or infinity
         raise InputError(
             f"{path}: some voxels are not finite numbers (NaN or infinite); export the image again"
         )
     return Volume(data, affine, header, str(path))
-
-
-def _scaled(path: Path, header: Any, stored: NDArray[Any]) -> NDArray[np.float32]:
-    """Apply slope and intercept in double precision, one slice at a time to spare memory."""
-    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    if slope == 0 or np.isnan(slope):  # the standard's and nibabel's way to say "not scaled"
-        slope, intercept = 1.0, 0.0
-    if not np.isfinite([slope, intercept]).all():
-        raise InputError(f"{path}: the header's scaling is not a finite number; export the image again")
-    data = np.empty(stored.shape, dtype=np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for z in range(stored.shape[2]):
-            data[:, :, z] = stored[:, :, z] * slope + intercept
-    return data
 
 
 def _check_three_axes(path: Path, header: Any) -> None:
@@ -253,7 +242,8 @@ def _affine(path: Path, header: Any) -> NDArray[np.float64]:
     """Return the affine that counts, if it is one: finite, with right angles, of the stated voxel sizes."""
     spacing = np.asarray(header["pixdim"][1:4], dtype=np.float64)
     if int(header["sform_code"]) > 0:
-        affine = np.asarray(header.get_sform(), dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN; it is refused below
+            affine = np.asarray(header.get_sform(), dtype=np.float64)
         kind = "sform"
     elif int(header["qform_code"]) > 0:
         affine = _qform(path, header)
@@ -267,9 +257,12 @@ def _affine(path: Path, header: Any) -> NDArray[np.float64]:
             f"{path}: the header's {kind} is not a geometry (zero or not finite); export the image again"
         )
     directions = columns / voxel_sizes(affine)
+    if abs(np.linalg.det(directions)) < SMALLEST_UNIT_VOLUME:
+        raise InputError(f"{path}: the header's {kind} is flat; export the image again")
     if np.abs(directions.T @ directions - np.eye(3)).max() > 0.02:
-        raise InputError(
-            f"{path}: the header's {kind} is sheared or flat; resample the image to a grid of right angles"
+        # A sound file (a tilted gantry gives such), which preprocessing does not serve.
+        raise PreprocessingError(
+            f"{path}: the header's {kind} is sheared (a tilted gantry?); resample it to a grid of right angles"
         )
     if not np.allclose(voxel_sizes(affine), spacing, rtol=0.01):
         raise InputError(

@@ -21,6 +21,11 @@ MEAN_RATIO = 0.95  # a candidate's local mean and variance must be like the voxe
 VARIANCE_RATIO = 0.5
 BETA = 1.0
 
+REACH = SEARCH_RADIUS + 2
+"""No voxel further away than this along an axis has a part in what a voxel becomes."""
+SLAB_VOXELS = 2**22
+"""So many are denoised at a time, each of which takes 28 bytes; the planes that slabs share are computed twice."""
+
 # Threads are Python's, running compiled code without the interpreter lock: numba's own pools are not all safe
 # when two callers use them at once.
 _compiled = numba.njit(nogil=True, cache=CACHE, error_model="numpy", fastmath={"contract"})
@@ -36,9 +41,21 @@ def denoise(image: NDArray[np.floating], threads: int = 1) -> NDArray[np.float32
     denoised = np.array(image, dtype=np.float32)
     if noise == 0.0:
         return denoised
-    box = box_of_nonzero(image, margin=SEARCH_RADIUS + 2)
+    box = box_of_nonzero(image, margin=REACH)
     # The compiled loops run along the last axis: the longest one is x in most scans, and first in memory.
-    voxels = np.ascontiguousarray(image[box].T, dtype=np.float64)
+    inside, result = image[box].T, denoised[box].T
+    thickness = max(1, SLAB_VOXELS // inside[0].size)
+    for first in range(0, len(inside), thickness):
+        start = max(0, first - REACH)
+        voxels = inside[start : first + thickness + REACH]
+        slab = _denoise_slab(voxels, noise, threads)[first - start :][:thickness]
+        result[first : first + thickness] = slab
+    return denoised
+
+
+def _denoise_slab(image: NDArray[np.floating], noise: float, threads: int) -> NDArray[np.float32]:
+    """Return an image, its axes in the order of the compiled loops, denoised with that variance of the noise."""
+    voxels = np.ascontiguousarray(image, dtype=np.float64)
     means, variances = np.empty_like(voxels), np.empty_like(voxels)
     result = voxels.astype(np.float32)
     with ThreadPoolExecutor(threads) as pool:
@@ -46,8 +63,7 @@ def denoise(image: NDArray[np.floating], threads: int = 1) -> NDArray[np.float32
         list(
             pool.map(lambda t: _nlmeans(voxels, means, variances, noise, result, t, threads), range(threads))
         )
-    denoised[box] = result.T
-    return denoised
+    return result
 
 
 def noise_variance(image: NDArray[np.floating]) -> float:

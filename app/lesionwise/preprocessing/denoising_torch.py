@@ -14,6 +14,7 @@ from torch.nn import functional
 from lesionwise.preprocessing.denoising import (
     BETA,
     MEAN_RATIO,
+    REACH,
     SEARCH_RADIUS,
     VARIANCE_RATIO,
     box_of_nonzero,
@@ -35,7 +36,7 @@ def denoise_on(image: NDArray[np.floating], device: torch.device) -> NDArray[np.
     denoised = np.array(image, dtype=np.float32)
     if noise == 0.0:
         return denoised
-    box = box_of_nonzero(image, margin=SEARCH_RADIUS + 2)
+    box = box_of_nonzero(image, margin=REACH)
     with torch.inference_mode():
         voxels = torch.from_numpy(np.ascontiguousarray(image[box], dtype=np.float64)).to(device)
         denoised[box] = _nlmeans(voxels, noise).cpu().numpy()

@@ -72,23 +72,23 @@ def preprocess_pair(
 
     Raises PreprocessingError where the bias field cannot be estimated.
     """
-    pair = np.asarray(time1, dtype=np.float32), np.asarray(time2, dtype=np.float32)
+    pair = [np.asarray(time1, dtype=np.float32), np.asarray(time2, dtype=np.float32)]
     for step in recipe.steps:
         on_step(step)
         if step == "masking":
-            pair = _masked(pair[0], brain_mask), _masked(pair[1], brain_mask)
+            pair = [_masked(image, brain_mask) for image in pair]
         elif step == "bias correction":
             # One time point makes poor use of several threads, so the two run side by side.
             with ThreadPoolExecutor(min(threads, 2)) as pool:
-                first, second = pool.map(lambda image: correct_bias_field(image, max(1, threads // 2)), pair)
-            pair = first, second
+                pair = list(pool.map(lambda image: correct_bias_field(image, max(1, threads // 2)), pair))
         elif step == "denoising":
-            pair = _denoise(pair[0], threads, device), _denoise(pair[1], threads, device)
+            for time, image in enumerate(pair):  # each takes its place before the next one takes memory
+                pair[time] = _denoise(image, threads, device)
         elif step == "histogram matching" and template is not None:
-            pair = match_histogram(pair[0], template, threads), match_histogram(pair[1], template, threads)
+            pair = [match_histogram(image, template, threads) for image in pair]
         elif step == "histogram matching":
-            pair = pair[0], match_histogram(pair[1], pair[0], threads)
-    return pair
+            pair[1] = match_histogram(pair[1], pair[0], threads)
+    return pair[0], pair[1]
 
 
 def _masked(image: Image, mask: NDArray[np.bool_]) -> Image:
