@@ -12,11 +12,14 @@ from small_case import write_case, write_weights
 
 from lesionwise.engine import Settings
 from lesionwise.pipeline import Case, segment_case
+from lesionwise.preprocessing.atlas import painted_brain
 from lesionwise.progress import Progress
 from lesionwise.report.page import REPORT_PAGE, REPORT_TABLE
 from lesionwise.report.pictures import montage_slices, outline_path, png
 from lesionwise.report.places import region_of, side_of
+from lesionwise.report.template_maps import maps_on_scan
 from lesionwise.report.viewer import niivue_module, viewer_program
+from lesionwise.simulation.anatomy import template_affine, template_maps
 
 CHROMIUM = shutil.which("chromium"), shutil.which("chromedriver")
 
@@ -48,6 +51,16 @@ def test_the_page_holds_everything_and_names_no_file(report):
 def test_a_report_warns_where_the_atlas_does_not_fit_and_gives_no_places(report):
     table = json.loads((report / REPORT_TABLE).read_text())
     assert any("atlas" in line for line in table["warnings"]) == ("places" not in table)
+
+
+def test_the_template_is_laid_over_itself_also_where_the_brain_is_smaller():
+    every_second = np.s_[::2, ::2, ::2]
+    affine = np.diag([0.8, 0.8, 0.8, 1.0]) @ template_affine() @ np.diag([2.0, 2.0, 2.0, 1.0])
+    brain = template_maps()["brain"][every_second] > 0.5
+    found = maps_on_scan(painted_brain()[every_second], brain, affine)
+    assert found.overlap > 0.99
+    back = found.maps.to_template @ np.linalg.inv(affine)  # mm of the small brain to mm of the template
+    np.testing.assert_allclose(back[:3, :3], np.eye(3) / 0.8, atol=0.02)
 
 
 def masks(ventricles=None, cortex=None, infratentorial=None):
