@@ -6,7 +6,7 @@ a few rows at a time. The result is that of `UNet.forward`: a slab gets the rows
 and group normalisation takes its statistics from all rows first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -33,13 +33,11 @@ def logits_in_slabs(network: UNet, pair: Tensor, rows: int | None = None) -> Ten
         rows = ROWS if pair.shape[2] > PATCH_SIZE else PATCH_SIZE
     fine = encode(network.encoder1, pair, rows)
     pool, *behind = network.encoder2
-    with torch.autocast(
-        pair.device.type, enabled=False
-    ):  # which would copy `fine` to float32; a maximum is exact
+    with torch.autocast(pair.device.type, enabled=False):  # would copy `fine` to float32; a maximum is exact
         middle = pool(fine)
-    middle = nn.Sequential(*behind)(middle)
-    coarse = network.encoder3(middle)
-    x = network.bottleneck(coarse)
+    middle = in_turn(behind, middle)
+    coarse = in_turn(network.encoder3, middle)
+    x = in_turn(network.bottleneck, coarse)
     x = decode(network.decoder3, x, coarse, rows)
     x = decode(network.decoder2, x, middle, rows)
     return decode(network.decoder1, x, fine, rows, network.head)
@@ -50,6 +48,21 @@ def encode(encoder: nn.Sequential, pair: Tensor, rows: int) -> Tensor:
     convolution, activation, *normed = encoder
     x = activation(convolution(pair))
     return _normed(normed, lambda first, last: x[:, :, first:last], x.shape, x.dtype, rows)
+
+
+def in_turn(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """Return what layers make of an image, but normalise it with statistics that are right whatever the memory's order.
+
+    torch's own group normalisation takes variances of images whose channels come last from sums in float32; over a whole
+    brain these are wrong enough to change lesions.
+    """
+    for layer in layers:
+        if isinstance(layer, nn.GroupNorm):
+            scale, shift = _scale_and_shift(layer, lambda first, last: x[:, :, first:last], x.shape)  # noqa: B023
+            x = torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype))
+        else:
+            x = layer(x)
+    return x
 
 
 def decode(
@@ -104,8 +117,9 @@ def _scale_and_shift(normalisation: nn.Module, rows_of: Rows, shape: torch.Size)
     total = squares = torch.zeros(n, channels, dtype=torch.float64, device=normalisation.weight.device)
     for begin in range(0, length, ROWS_OF_STATISTICS):
         x = rows_of(begin, min(length, begin + ROWS_OF_STATISTICS)).float()
-        total = total + x.sum(dim=(2, 3, 4))
-        squares = squares + x.square().sum(dim=(2, 3, 4))
+        # In float64: the many equal voxels outside the brain add up to what float32 rounds away.
+        total = total + x.sum(dim=(2, 3, 4), dtype=torch.float64)
+        squares = squares + x.square().sum(dim=(2, 3, 4), dtype=torch.float64)
     count = shape[2:].numel() * channels // groups
     mean = total.view(n, groups, -1).sum(dim=2, keepdim=True) / count
     variance = squares.view(n, groups, -1).sum(dim=2, keepdim=True) / count - mean**2
