@@ -16,6 +16,7 @@ from train.segmentation.__main__ import main as segmentation
 RECIPES = sorted((Path(__file__).parents[1] / "train" / "recipes").glob("*.toml"))
 COMMANDS = {
     "warm-up": segmentation,
+    "large-patches": segmentation,
     "segmentation": segmentation,
     "metric-network": metric_network,
     "record-outputs": record_outputs,
