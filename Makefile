@@ -48,8 +48,8 @@ demo: setup  ## make a synthetic whole-head case in demo/ and find its new lesio
 # ---- tests ------------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: setup  ## run all tests; the package must be covered to 90 %
-	$(BIN)/python -m pytest --cov=lesionwise --cov-report=term --cov-fail-under=90 --durations=10 -m "not container and not long"
+test: setup  ## run all tests side by side on two processors (TEST_PROCESSES=N); the package must be covered to 90 %
+	$(BIN)/python -m pytest -n $(or $(TEST_PROCESSES),2) --cov=lesionwise --cov-report=term --cov-fail-under=90 --durations=10 -m "not container and not long"
 
 .PHONY: fuzz
 fuzz: setup  ## try 20000 hostile NIfTI headers (FUZZ_INPUTS=N another number)
