@@ -41,7 +41,7 @@ def test_it_is_not_root_and_holds_neither_compiler_nor_cache_nor_test_data(image
     script = """
         id -u
         for tool in gcc cc g++ ld strip make git; do command -v $tool; done
-        ls -A /build /tmp /root/.cache /opt/lesionwise/weights 2>/dev/null
+        ls -A /build /tmp ~root/.cache /opt/lesionwise/weights 2>/dev/null
         cd /opt/venv && find . -path '*/tests/*.py' -o -name '*.a' -o -name '*.whl' -o -name '*.nii*' ! -name 'mni_icbm152_*'
         true"""
     assert image.shell(script).split() == [
