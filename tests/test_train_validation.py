@@ -1,11 +1,14 @@
 """Validation on synthetic cases: what is counted, what is fitted to it, and a scan against itself scanned again."""
 
+import csv
+
 import numpy as np
 import pytest
 
 from lesionwise.calibration import LesionConfidence
 from lesionwise.simulation.anatomy import Anatomy
 from train.calibrate import LOGITS, fitted_confidence, fitted_temperature
+from train.error_pictures import JudgedCase, write_error_pictures
 from train.reacquisition import scanned_again
 from train.synthetic_cases import CASES, is_unchanged
 from train.synthetic_validation import count_voxels, score_case, summary
@@ -70,3 +73,27 @@ def test_a_scan_scanned_again_has_no_truth():
     assert not pairs[0].new_lesions.any()
     assert np.array_equal(pairs[0].time2, pairs[1].time2)
     assert not np.array_equal(pairs[0].time1, pairs[0].time2)
+
+
+def test_a_missed_and_a_false_lesion_are_shown_and_told_of(tmp_path):
+    shape = (20, 20, 20)
+    missed, false = cube(shape, (3, 3, 3), 3), cube(shape, (12, 12, 12), 2)
+    probability = np.float32(0.2) * missed + np.float32(0.6) * false
+    scan = np.ones(shape, np.float32)
+    affine = np.diag([2.0, 2, 2, 1])
+    case = JudgedCase(scan, scan, probability, false, missed, affine, (2.0, 2.0, 2.0))
+    write_error_pictures(case, tmp_path, "p1")
+    rows = list(csv.reader((tmp_path / "p1_errors.csv").open()))
+    assert rows[1:] == [
+        ["missed", "216.0", "8.0", "8.0", "8.0", "0.200"],
+        ["false", "64.0", "26.0", "26.0", "26.0", "0.600"],
+    ]
+    assert (tmp_path / "p1_errors.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_an_error_there_is_no_picture(tmp_path):
+    lesion = cube((20, 20, 20), (3, 3, 3), 3)
+    scan = np.ones(lesion.shape, np.float32)
+    case = JudgedCase(scan, scan, scan * lesion, lesion, lesion, np.eye(4), (1.0, 1.0, 1.0))
+    write_error_pictures(case, tmp_path, "p1")
+    assert [file.name for file in tmp_path.iterdir()] == ["p1_errors.csv"]

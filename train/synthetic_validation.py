@@ -21,6 +21,7 @@ from lesionwise.evaluation import evaluate_pair
 from lesionwise.lesions import lesion_table, remove_small_lesions
 from lesionwise.simulation.timepoints import SPACING_MM
 from train.commandline import training_command
+from train.error_pictures import JudgedCase, write_error_pictures
 from train.predictor import open_predictor, predictor_options
 from train.sources import EXISTING, FOLDER, open_sources
 from train.synthetic_cases import CASES, kept_cases
@@ -138,6 +139,7 @@ def material_options(command: Any) -> Any:
     "--minimal-mm3", default=3.0, show_default=True, help="Lesions that are not larger are left out."
 )
 @click.option("--json", "scores_file", type=click.Path(path_type=Path), help="Also write each case's scores.")
+@click.option("--pictures", type=FOLDER, help="Show each missed and each false lesion in this folder.")
 def main(
     folder: Path,
     count: int,
@@ -146,6 +148,7 @@ def main(
     thresholds: tuple[float, ...],
     minimal_mm3: float,
     scores_file: Path | None,
+    pictures: Path | None,
     **network: Any,
 ) -> None:
     """Score a network on the synthetic validation set."""
@@ -158,6 +161,12 @@ def main(
         probability = predictor.probability(pair)
         scores[name] = score_case(probability, pair.new_lesions, pair.brain, thresholds, minimal_mm3)
         click.echo(line(name, next(iter(scores[name].measures.values()))), err=True)
+        if pictures:
+            found = remove_small_lesions(probability > thresholds[0], SPACING_MM, minimal_mm3)
+            case = JudgedCase(
+                pair.time1, pair.time2, probability, found, pair.new_lesions, np.eye(4), SPACING_MM
+            )
+            write_error_pictures(case, pictures, name)
     for threshold in thresholds:
         click.echo(line(f"threshold {threshold:g}", summary(list(scores.values()), threshold)))
     click.echo(f"{len(scores)} cases, {time.perf_counter() - begin:.0f} s", err=True)

@@ -27,9 +27,10 @@ from lesionwise.files import json_writer, write_whole
 from lesionwise.inference import Windows
 from lesionwise.pipeline import Case, segment_case
 from lesionwise.progress import Lines, Progress
-from lesionwise.volume import check_same_grid, read_image
+from lesionwise.volume import check_same_grid, read_image, to_orientation
 from lesionwise.weights import MANIFEST, find_weights
 from train.commandline import OneLineErrors
+from train.error_pictures import JudgedCase, write_error_pictures
 from train.model_card import CARD, MEASURES, refresh, with_facts
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -58,11 +59,27 @@ class Validation(TypedDict):
     swapped: NotRequired[Scores]
 
 
-def validate(patient: Path, truth: str, settings: Settings, work: Path) -> dict[str, float]:
-    """Segment one patient into `work` and return the `MEASURES` against the file `truth` beside the scans."""
+def validate(
+    patient: Path, truth: str, settings: Settings, work: Path, pictures: Path | None = None
+) -> dict[str, float]:
+    """Segment one patient into `work` and return the `MEASURES` against the file `truth` beside the scans.
+
+    `pictures`: a folder that gets pictures of what is missed and false.
+    """
     output = work / f"{patient.name}.nii.gz"
-    segment_case(Case(patient / TIME1, patient / TIME2, output), settings, Progress(Lines()))
+    probabilities = work / f"{patient.name}_probabilities.nii.gz" if pictures else None
+    case = Case(patient / TIME1, patient / TIME2, output, probabilities=probabilities)
+    segment_case(case, settings, Progress(Lines()))
     measures = evaluate_files(output, patient / truth).measures
+    if pictures and probabilities:
+        files = (case.time1, case.time2, probabilities, output, patient / truth)
+        time1, time2, probability, found, true = (to_orientation(read_image(file), "RAS") for file in files)
+        judged = JudgedCase(
+            *(time1.data, time2.data, probability.data, found.data > 0, true.data > 0),
+            affine=true.affine,
+            spacing_mm=true.spacing_mm,
+        )
+        write_error_pictures(judged, pictures, patient.name)
     return {name: round(measures[name], 4) for name in MEASURES}
 
 
@@ -140,6 +157,9 @@ def show(title: str, scores: Scores) -> None:
 )
 @click.option("--swapped", is_flag=True, help=f"Also swap the times, against what became darker ({SIGN}).")
 @click.option("--output", type=click.Path(path_type=Path), help="Keep the masks in this folder.")
+@click.option(
+    "--pictures", type=click.Path(path_type=Path), help="Show what is missed and false in this folder."
+)
 @click.option("--json", "scores_file", type=click.Path(path_type=Path), help="Also write the scores.")
 @click.option(
     "--record", "recorded", is_flag=True, help="Store the scores in the weights' manifest and model card."
@@ -158,6 +178,7 @@ def main(
     precision: str,
     swapped: bool,
     output: Path | None,
+    pictures: Path | None,
     scores_file: Path | None,
     recorded: bool,
     check: bool,
@@ -176,7 +197,7 @@ def main(
         work = output or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
         for patient in patients:
-            rows[patient.name] = validate(patient, truth, settings, work)
+            rows[patient.name] = validate(patient, truth, settings, work, pictures)
             if swapped:
                 swapped_rows[patient.name] = validate_swapped(patient, settings, work)
     found: Validation = {
