@@ -44,7 +44,7 @@ def test_check_and_record_exclude_each_other(tmp_path):
     assert result.output.count("\n") == 1
 
 
-def test_the_card_shows_the_swapped_pairs_where_they_were_measured():
+def test_the_card_shows_swapped_pairs_and_reviewed_findings_where_they_were_measured():
     marks = "\n".join(
         f"<!-- {name} -->\n<!-- end of {name} -->" for name in ("network", "scores", "sources", "training")
     )
@@ -56,11 +56,17 @@ def test_the_card_shows_the_swapped_pairs_where_they_were_measured():
         "training_data": [],
         "training": {"command": "train"},
         "commit": "abc",
-        "validation": {**STATED, "swapped": {"p1": {**ROW, "F1_score": 0.125}}},
+        "validation": {
+            **STATED,
+            "reviewed": {"p1": {**ROW, "F1_score": 0.875}},
+            "swapped": {"p1": {**ROW, "F1_score": 0.125}},
+        },
     }
     card = with_facts(marks, manifest)
     assert "--precision fp32 --swapped --record" in card
-    assert "| p1 | 0.600 | 0.700 |" in card.split("The times swapped")[0]
+    assert "--reviewed weights/reviewed_findings.csv" in card
+    assert "| p1 | 0.600 | 0.700 |" in card.split("Findings that are new")[0]
+    assert "| p1 | 0.875 | 0.700 |" in card.split("The times swapped")[0]
     assert "| p1 | 0.125 | 0.700 |" in card.split("The times swapped")[1]
 
 

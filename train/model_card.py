@@ -56,13 +56,19 @@ def _scores(manifest: Mapping[str, Any]) -> str:
     truth, window = validation["reference"], validation["window"]
     patients = [name for name in validation["scores"] if name != "mean"]
     options = f" --truth {truth}" * (truth != GROUND_TRUTH) + f" --window {window}" * (window is not None)
-    swapped = validation.get("swapped")
+    reviewed, swapped = validation.get("reviewed"), validation.get("swapped")
+    options += " --reviewed weights/reviewed_findings.csv" * bool(reviewed)
     options += f" --precision {validation['precision']}" + " --swapped" * bool(swapped) + " --record"
     lines = [
         f"    python -m train.validate {' '.join(f'PAIRS/{name}' for name in patients)}{options}",
         "",
         *_table(validation["scores"]),
     ]
+    if reviewed:
+        words = (
+            "Findings that are new to the eye and in no mask (`reviewed_findings.csv`) not counted as false:"
+        )
+        lines += ["", words, "", *_table(reviewed)]
     if swapped:
         lines += ["", "The times swapped, against what became darker:", "", *_table(swapped)]
     return "\n".join(lines)

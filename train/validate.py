@@ -6,13 +6,15 @@
 Each FOLDER is a patient in the challenge's layout. Real pairs are for validation: nothing is trained on them.
 `--record` stores in the weights' manifest what was measured and how (`Validation`), and brings the model card there up
 to date; `--check` measures as it says there and fails where the scores are others. `--swapped` also takes the times
-in the other order: what became darker is then new (`ground_truth_sign.nii.gz`, 2).
+in the other order: what became darker is then new (`ground_truth_sign.nii.gz`, 2). `--reviewed` takes a table of findings
+that are new to the eye and in no mask (`train.reviewed_findings`), and also tells the scores without counting them as false.
 Convolutions are computed in float32 unless asked otherwise, so that the scores are the same on all processors.
 """
 
 import json
 import statistics
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -32,6 +34,7 @@ from lesionwise.weights import MANIFEST, find_weights
 from train.commandline import OneLineErrors
 from train.error_pictures import JudgedCase, write_error_pictures
 from train.model_card import CARD, MEASURES, refresh, with_facts
+from train.reviewed_findings import Finding, read_findings, without_reviewed
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 Scores = dict[str, dict[str, float]]
@@ -49,7 +52,8 @@ class Validation(TypedDict):
 
     `reference` is the truth's name beside the scans; `window` the edge of the network's windows in mm, None for the whole
     brain at once; `scores` has a row of `MEASURES` for each patient, by the name of its folder, and one for their "mean";
-    `swapped`, where it was measured, the same with the times in the other order, against what became darker.
+    `swapped`, where it was measured, the same with the times in the other order, against what became darker; `reviewed` the
+    scores where reviewed findings do not count as false.
     """
 
     reference: str
@@ -57,6 +61,7 @@ class Validation(TypedDict):
     precision: str
     scores: Scores
     swapped: NotRequired[Scores]
+    reviewed: NotRequired[Scores]
 
 
 def validate(
@@ -70,7 +75,6 @@ def validate(
     probabilities = work / f"{patient.name}_probabilities.nii.gz" if pictures else None
     case = Case(patient / TIME1, patient / TIME2, output, probabilities=probabilities)
     segment_case(case, settings, Progress(Lines()))
-    measures = evaluate_files(output, patient / truth).measures
     if pictures and probabilities:
         files = (case.time1, case.time2, probabilities, output, patient / truth)
         time1, time2, probability, found, true = (to_orientation(read_image(file), "RAS") for file in files)
@@ -80,7 +84,15 @@ def validate(
             spacing_mm=true.spacing_mm,
         )
         write_error_pictures(judged, pictures, patient.name)
-    return {name: round(measures[name], 4) for name in MEASURES}
+    return _rounded(evaluate_files(output, patient / truth).measures)
+
+
+def validate_reviewed(patient: Path, truth: str, work: Path, findings: list[Finding]) -> dict[str, float]:
+    """Return the `MEASURES` of a patient that `validate` segmented into `work`, findings not counted as false."""
+    found, true = read_evaluated_mask(work / f"{patient.name}.nii.gz"), read_evaluated_mask(patient / truth)
+    own = [finding for finding in findings if finding.patient == patient.name]
+    left = without_reviewed(found.data, true.data, found.affine, found.spacing_mm, own)
+    return _rounded(evaluate_pair(left, true.data, found.spacing_mm).measures)
 
 
 def validate_swapped(patient: Path, settings: Settings, work: Path) -> dict[str, float]:
@@ -89,7 +101,10 @@ def validate_swapped(patient: Path, settings: Settings, work: Path) -> dict[str,
     segment_case(Case(patient / TIME2, patient / TIME1, output), settings, Progress(Lines()))
     found, sign = read_evaluated_mask(output), read_image(patient / SIGN)
     check_same_grid(found, sign)
-    measures = evaluate_pair(found.data, sign.data == DARKER, found.spacing_mm).measures
+    return _rounded(evaluate_pair(found.data, sign.data == DARKER, found.spacing_mm).measures)
+
+
+def _rounded(measures: Mapping[str, float]) -> dict[str, float]:
     return {name: round(measures[name], 4) for name in MEASURES}
 
 
@@ -156,6 +171,11 @@ def show(title: str, scores: Scores) -> None:
     help="Of the convolutions.",
 )
 @click.option("--swapped", is_flag=True, help=f"Also swap the times, against what became darker ({SIGN}).")
+@click.option(
+    "--reviewed",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Table of findings that are new to the eye: also score without counting them as false.",
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Keep the masks in this folder.")
 @click.option(
     "--pictures", type=click.Path(path_type=Path), help="Show what is missed and false in this folder."
@@ -177,6 +197,7 @@ def main(
     threads: int,
     precision: str,
     swapped: bool,
+    reviewed: Path | None,
     output: Path | None,
     pictures: Path | None,
     scores_file: Path | None,
@@ -191,13 +212,17 @@ def main(
     if stated:
         truth, window, precision = stated["reference"], stated["window"], stated["precision"]
     settings = Settings(weights=folder, windows=Windows(window), threads=threads, precision=precision)
+    findings = read_findings(reviewed) if reviewed else []
     rows: Scores = {}
     swapped_rows: Scores = {}
+    reviewed_rows: Scores = {}
     with tempfile.TemporaryDirectory() as temporary:
         work = output or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
         for patient in patients:
             rows[patient.name] = validate(patient, truth, settings, work, pictures)
+            if reviewed:
+                reviewed_rows[patient.name] = validate_reviewed(patient, truth, work, findings)
             if swapped:
                 swapped_rows[patient.name] = validate_swapped(patient, settings, work)
     found: Validation = {
@@ -207,6 +232,9 @@ def main(
         "scores": with_mean(rows),
     }
     show(f"against {truth}", found["scores"])
+    if reviewed:
+        found["reviewed"] = with_mean(reviewed_rows)
+        show(f"findings of {reviewed.name} not counted as false", found["reviewed"])
     if swapped:
         found["swapped"] = with_mean(swapped_rows)
         show(f"times swapped, against what became darker ({SIGN})", found["swapped"])
