@@ -120,7 +120,26 @@ def test_a_second_scan_of_a_protocol_keeps_its_resolution_and_stays_near_its_con
     for _ in range(30):
         first = Acquisition.random(rng)
         second = Acquisition.random(rng, first)
-        kept = ("slice_axis", "slice_thickness_mm", "in_plane_fwhm_mm", "sharpening")
+        kept = ("slice_axis", "slice_thickness_mm", "in_plane_fwhm_mm", "sharpening", "ringing")
         assert [getattr(second, name) for name in kept] == [getattr(first, name) for name in kept]
         assert abs(np.log(second.gamma / first.gamma)) < 0.2
         assert second.noise != first.noise
+
+
+def test_ringing_overshoots_at_an_edge_along_one_axis_and_leaves_the_mean():
+    image = np.zeros((40, 41, 40), dtype=np.float32)
+    image[:, 10:30] = 1
+    rung = acquire(image, image, replace(NEUTRAL, ringing=0.4), np.random.default_rng(1))
+    plain = acquire(image, image, NEUTRAL, np.random.default_rng(1))
+    assert plain.max() <= 1.001
+    assert 1.03 < rung.max() < 1.15  # at most 9 % of a step, seen from both of its sides
+    np.testing.assert_allclose(rung.mean(axis=1), plain.mean(axis=1), atol=0.02)
+
+
+def test_an_anatomy_that_was_displaced_is_shown_displaced():
+    image = np.zeros((12, 12, 12), dtype=np.float32)
+    image[6] = 1
+    displacement_mm = np.zeros((3, *image.shape), dtype=np.float32)
+    displacement_mm[0] = 1.0
+    seen = acquire(image, image, NEUTRAL, np.random.default_rng(1), displacement_mm)
+    np.testing.assert_allclose(seen[5], 1, atol=1e-3)

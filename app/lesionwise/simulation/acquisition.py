@@ -1,4 +1,4 @@
-"""What a scanner does to an anatomy: protocol contrast, resolution, slices, noise, bias, motion, registration error.
+"""What a scanner does to an anatomy: protocol contrast, resolution, ringing, slices, noise, bias, motion, registration error.
 
 Each function takes and returns a float32 (x, y, z) image with 1 mm voxels; `Acquisition.random` only draws the
 parameters and `acquire` applies them, so that a drawn acquisition can be shown, stored and repeated.
@@ -7,7 +7,7 @@ parameters and `acquire` applies them, so that a drawn acquisition can be shown,
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from lesionwise.simulation.fields import displacement_field, smooth_field, warp
 
@@ -16,7 +16,11 @@ _FWHM_PER_SIGMA = 2.3548
 
 @dataclass(frozen=True)
 class Acquisition:
-    """The parameters of one scan; lengths in mm, noise in units of the white-matter peak."""
+    """The parameters of one scan; lengths in mm, noise in units of the white-matter peak.
+
+    `ringing` is the share of the spatial frequencies along the phase-encoding axis that the scan leaves out (Gibbs).
+    `ventricles_mm` tells of the patient, not of the scanner: how much narrower the ventricles were, see `ageing`.
+    """
 
     gamma: float
     gamma_regional: float
@@ -34,6 +38,8 @@ class Acquisition:
     elastic_mm: float
     missing_voxels: int = 0
     dropout: float = 0.0
+    ringing: float = 0.0
+    ventricles_mm: float = 0.0
 
     @staticmethod
     def random(rng: np.random.Generator, protocol: "Acquisition | None" = None) -> "Acquisition":
@@ -56,19 +62,30 @@ class Acquisition:
             elastic_mm=float(rng.uniform(0, 0.5)),
             missing_voxels=int(rng.integers(12, 45)) if rng.random() < 0.12 else 0,
             dropout=float(rng.uniform(0.2, 0.9)) if rng.random() < 0.25 else 0.0,
+            ringing=float(rng.uniform(0.1, 0.45)) if rng.random() < 0.2 else 0.0,
         )
         if protocol is None:
             return new
         fields = dict(vars(new))
-        for name in ("slice_axis", "slice_thickness_mm", "in_plane_fwhm_mm", "sharpening"):
+        for name in ("slice_axis", "slice_thickness_mm", "in_plane_fwhm_mm", "sharpening", "ringing"):
             fields[name] = getattr(protocol, name)
         fields["gamma"] = protocol.gamma * float(np.exp(rng.normal(0, 0.04)))
         fields["grey_gain"] = protocol.grey_gain + float(rng.normal(0, 0.015))
         return Acquisition(**fields)
 
 
-def acquire(image: np.ndarray, grey: np.ndarray, scan: Acquisition, rng: np.random.Generator) -> np.ndarray:
-    """Return the image as this scan would show it. `grey` is the grey-matter fraction; `rng` draws noise and fields."""
+def acquire(
+    image: np.ndarray,
+    grey: np.ndarray,
+    scan: Acquisition,
+    rng: np.random.Generator,
+    displacement_mm: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the image as this scan would show it.
+
+    `grey` is the grey-matter fraction; `rng` draws noise and fields; `displacement_mm` (3, x, y, z): how the anatomy itself
+    was moved when it was scanned.
+    """
     shape = image.shape
     gamma: np.ndarray | float = scan.gamma
     if scan.gamma_regional > 0.01:
@@ -80,7 +97,11 @@ def acquire(image: np.ndarray, grey: np.ndarray, scan: Acquisition, rng: np.rand
         out *= 1 - scan.dropout * _spot_near_the_base(shape, rng)
     turn = np.eye(3) + _skew(scan.turn_rad)
     field = displacement_field(shape, rng, scan.elastic_mm, 25.0) if scan.elastic_mm > 0.02 else None
+    if displacement_mm is not None:
+        field = displacement_mm if field is None else field + displacement_mm
     out = warp(out[None], turn, np.asarray(scan.shift_mm), field)[0]
+    if scan.ringing:
+        out = _without_high_frequencies(out, scan.ringing, axis=1 if scan.slice_axis != 1 else 2)
     if scan.ghost:
         out = out + scan.ghost * np.roll(out, shape[1] // 3, axis=1)
     out = in_slices(out, scan, rng, scan.noise)
@@ -120,6 +141,14 @@ def in_slices(
         back = (np.arange(image.shape[axis]) - positions[0]) / scan.slice_thickness_mm
         out = _interpolate(out, np.clip(back, 0, len(positions) - 1), axis)
     return np.asarray(out, dtype=np.float32)
+
+
+def _without_high_frequencies(image: np.ndarray, share: float, axis: int) -> np.ndarray:
+    """Return the image without the highest `share` of its spatial frequencies along an axis: edges ring."""
+    spectrum = fft.rfft(image, axis=axis)
+    kept = round((1 - share) * spectrum.shape[axis])
+    spectrum[(slice(None),) * axis + (slice(kept, None),)] = 0
+    return np.asarray(fft.irfft(spectrum, n=image.shape[axis], axis=axis), dtype=np.float32)
 
 
 def _spot_near_the_base(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

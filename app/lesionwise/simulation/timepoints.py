@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from lesionwise.lesions import remove_small_lesions
 from lesionwise.simulation.acquisition import Acquisition, acquire, coverage, in_slices
+from lesionwise.simulation.ageing import narrower_ventricles
 from lesionwise.simulation.anatomy import Anatomy
 from lesionwise.simulation.fields import smooth_field
 from lesionwise.simulation.lesions import (
@@ -35,6 +36,8 @@ DARKEST_TISSUE = 0.75
 # The evaluator counts lesions of more than 3 mm3.
 SPECK_MM3 = (0.5, 3.0)
 SPACING_MM = (1.0, 1.0, 1.0)
+# How far the walls of the ventricles move between the times: mean and standard deviation.
+WIDENING_MM = (0.2, 0.4)
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def simulate_pair(
         draw(image, where.specks(plan.specks, rng), rng)
         images.append(image)
     scan1, scan2 = scans or random_scans(rng, same_protocol_share)
-    time1 = acquire(images[0], anatomy.grey, scan1, rng)
+    time1 = acquire(images[0], anatomy.grey, scan1, rng, narrower_ventricles(anatomy, scan1.ventricles_mm))
     time2 = acquire(images[1], anatomy.grey, scan2, rng)
     # What was lesion before is not new, even where a new lesion was drawn over it.
     not_old = (1 - old_fraction) * ~anatomy.old_lesions
@@ -129,8 +132,8 @@ def simulate_pair(
 def random_scans(
     rng: np.random.Generator, same_protocol_share: float = 0.6
 ) -> tuple[Acquisition, Acquisition]:
-    """Draw how the two times are scanned: with one protocol, or each with its own."""
-    scan1 = Acquisition.random(rng)
+    """Draw how the two times are scanned: with one protocol, or each with its own; ventricles mostly widen in between."""
+    scan1 = replace(Acquisition.random(rng), ventricles_mm=float(rng.normal(*WIDENING_MM)))
     return scan1, Acquisition.random(rng, scan1 if rng.random() < same_protocol_share else None)
 
 
