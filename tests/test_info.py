@@ -53,13 +53,22 @@ def test_the_model_card_in_short(tmp_path):
 def test_training_data_and_scores_of_the_manifest(tmp_path):
     facts = {
         "training_data": [{"name": "heads", "licence": "CC-BY"}, {"name": "more"}],
-        "validation": {"patient01": {"f1": 0.51234, "cases": 2}},
+        "validation": {
+            "precision": "fp32",
+            "window": None,
+            "scores": {"patient01": {"f1_score": 0.51234, "cases": 2}, "mean": {"f1_score": 0.5}},
+        },
     }
     save_weights(tmp_path, difference_network(), WIDTH, GROUPS, 0.5, facts)
     lines = weights_lines(tmp_path)
     assert "trained on: heads (CC-BY)" in lines
     assert "trained on: more (licence not told)" in lines
-    assert "validation: patient01 f1 0.512, patient01 cases 2" in lines
+    at = lines.index("validation: precision fp32")
+    assert lines[at + 1 :] == [
+        "             f1_score  cases",
+        "  patient01      0.51      2",
+        "  mean           0.50      -",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def describe_case(
     places: CasePlaces | None,
     pair: ScanPair,
     study: Study,
+    residual_mm: float | None,
     inputs_sha256: Mapping[str, str],
     settings: Settings,
     engine: Engine,
@@ -65,6 +66,7 @@ def describe_case(
         "brain_volume_ml": round(float(study.brain.data.sum()) * study.brain.voxel_mm3 / 1000, 1),
         **pair.as_json(),
         **study.as_json(),
+        "registration_residual_mm": None if residual_mm is None else round(residual_mm, 2),
         **(places.as_json() if places else {}),
         "lesions": [
             asdict(lesion) | (places.of(lesion.id).as_json() if places else {}) for lesion in lesions

@@ -35,6 +35,7 @@ from lesionwise.plausibility import (
 )
 from lesionwise.preprocessing.normalization import normalize
 from lesionwise.preprocessing.recipe import CPU, Recipe, preprocess_pair
+from lesionwise.preprocessing.registration_residual import registration_residual_mm
 from lesionwise.progress import Progress
 from lesionwise.report.case_images import case_images
 from lesionwise.report.page import REPORT_PAGE, REPORT_TABLE, case_page
@@ -119,7 +120,8 @@ class Scans:
 class PreparedCase:
     """A case ready for the network.
 
-    `brain`: what of the study's brain both scans reached; `inside`: the same in `WORKING_ORDER`.
+    `brain`: what of the study's brain both scans reached; `inside`: the same in `WORKING_ORDER`. `residual_mm`: how far
+    both time points are still apart, None where that cannot be told.
     """
 
     scans: Scans
@@ -127,6 +129,7 @@ class PreparedCase:
     brain: Volume
     inside: Volume
     pair: PreparedPair
+    residual_mm: float | None
 
 
 def segment_case(case: Case, settings: Settings, progress: Progress) -> dict[str, Any]:
@@ -166,7 +169,9 @@ def prepare_case(
     brain = leave_out_unseen(study.time1, study.time2, study.brain, progress)
     first, second, inside = (to_orientation(v, WORKING_ORDER) for v in (study.time1, study.time2, brain))
     pair = prepare_pair(first, second, inside, settings.recipe, threads, progress, device)
-    prepared = PreparedCase(scans, study, brain, inside, pair)
+    with progress.step("measuring the registration"):
+        residual_mm = registration_residual_mm(pair.time1, pair.time2, pair.brain)
+    prepared = PreparedCase(scans, study, brain, inside, pair, residual_mm)
     for line in oddities(prepared):
         progress.warn(line)
     return prepared
@@ -183,7 +188,7 @@ def oddities(case: PreparedCase) -> Iterator[str]:
         yield from implausible_scan(name, on_grid.data, case.brain.data, on_grid.spacing_mm)
         yield from implausible_contrast(name, prepared, seen.brain)
     yield from implausible_brain(study.brain.data, study.brain.voxel_mm3)
-    yield from implausible_pair(seen.time1, seen.time2, seen.brain)
+    yield from implausible_pair(seen.time1, seen.time2, seen.brain, case.residual_mm)
 
 
 def finish_case(
@@ -204,7 +209,17 @@ def finish_case(
         with progress.step("placing lesions"):
             places = place_case(study, mask, engine.threads, progress)
     scans = prepared.scans
-    report = describe_case(lesions, places, scans.pair, study, scans.sha256, settings, engine, progress)
+    report = describe_case(
+        lesions,
+        places,
+        scans.pair,
+        study,
+        prepared.residual_mm,
+        scans.sha256,
+        settings,
+        engine,
+        progress,
+    )
     report["also_written"] = case.extras
     page = None
     if case.report:

@@ -39,6 +39,10 @@ LEAST_CORRELATION = 0.5
 """Of the two time points over the brain. Real pairs have 0.70 (two protocols, many changes) and 0.94, synthetic ones 0.60 and
 more; two different patients, rigidly registered, at most 0.35."""
 
+LARGEST_RESIDUAL_MM = 2.0
+"""Mean displacement in the brain, two voxels of the network. Real pairs that were registered have 0.2 (one protocol) and 0.3
+(two); the synthetic ones that training draws have 1.0 in the middle, and 1 of 100 more than 1.8."""
+
 
 def implausible_scan(
     name: str, scan: Floats, brain: Mask, spacing_mm: tuple[float, float, float]
@@ -88,12 +92,19 @@ def implausible_contrast(name: str, image: Floats, brain: Mask) -> Iterator[str]
         )
 
 
-def implausible_pair(time1: Floats, time2: Floats, brain: Mask) -> Iterator[str]:
-    """Yield what is odd in two normalised scans beside each other."""
+def implausible_pair(
+    time1: Floats, time2: Floats, brain: Mask, residual_mm: float | None = None
+) -> Iterator[str]:
+    """Yield what is odd in two normalised scans beside each other; `residual_mm`: how far they are apart, if it is known."""
     if (found := correlation(time1, time2, brain)) < LEAST_CORRELATION:
         yield (
             f"time 1 and time 2 look unlike each other (correlation {found:.2f} over the brain, below {LEAST_CORRELATION:g}): "
             "are they of one patient, and registered?"
+        )
+    if residual_mm is not None and residual_mm > LARGEST_RESIDUAL_MM:
+        yield (
+            f"time 1 and time 2 do not lie on each other: {residual_mm:.1f} mm apart on average in the brain, above "
+            f"{LARGEST_RESIDUAL_MM:g} mm; edges may be taken for lesions; look at both, and see whether --register helps"
         )
 
 

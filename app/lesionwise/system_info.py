@@ -1,6 +1,6 @@
 """What `lesionwise info` tells: versions, device, weights and memory, and why it is so."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def weights_lines(asked: Path | None) -> list[str]:
         f"{manifest['architecture']['name']}, {parameters} parameters; threshold {weights.threshold:g}",
     ]
     lines += [f"trained on: {source}" for source in _training_data(manifest)]
-    lines.append(f"validation: {_validation(manifest)}")
+    lines += _validation(manifest.get("validation") or {})
     if (folder / "README.md").is_file():
         lines.append(f"model card: {folder / 'README.md'}")
     return lines
@@ -78,15 +78,21 @@ def _training_data(manifest: Mapping[str, Any]) -> list[str]:
     return [f"{source['name']} ({source.get('licence', 'licence not told')})" for source in sources]
 
 
-def _validation(manifest: Mapping[str, Any]) -> str:
-    scores = manifest.get("validation")
-    return ", ".join(_flat(scores)) if scores else "no scores in the manifest; see the model card"
+def _validation(told: Mapping[str, Any]) -> list[str]:
+    """Return what the manifest says of the validation: how it was done in a line, then a row of scores a case."""
+    scores = told.get("scores", told)
+    rows = {name: row for name, row in scores.items() if isinstance(row, Mapping)}
+    if not rows:
+        return ["validation: no scores in the manifest; see the model card"]
+    how = [f"{k} {v}" for k, v in told.items() if v is not None and not isinstance(v, Mapping)]
+    measures = list(dict.fromkeys(measure for row in rows.values() for measure in row))
+    width = max(map(len, rows))
+    lines = [f"  {'':{width}}  {'  '.join(measures)}"]
+    for name, row in rows.items():
+        cells = (f"{_number(row.get(measure)):>{len(measure)}}" for measure in measures)
+        lines.append(f"  {name:{width}}  {'  '.join(cells)}")
+    return ["validation" + (f": {', '.join(how)}" if how else ""), *lines]
 
 
-def _flat(value: Any, name: str = "") -> Iterator[str]:
-    """Yield "name value" for each value, however deep: names are joined with spaces."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{name} {key}".strip())
-    else:
-        yield f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+def _number(value: Any) -> str:
+    return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else f"{value}"

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from itertools import takewhile
 from pathlib import Path
 
 from lesionwise.batch.computer import Computer
@@ -41,13 +42,16 @@ def run_batch(
 
     begin, total = time.perf_counter(), len(waiting)
     progress.display.overall(0, total, f"0 of {total} cases")
-    with closing(computer.compute(waiting)) as computed:
-        for done, result in enumerate(computed, 1):
-            results[result.name] = result
-            write_cohort(cases, results, target)
-            left = _left(begin, done, total)
-            progress.note(f"{done} of {total}: {result.name}: {_in_words(result)}{left}")
-            progress.display.overall(done, total, f"{done} of {total} cases{left}")
+    try:
+        with closing(computer.compute(waiting)) as computed:
+            for done, result in enumerate(computed, 1):
+                results[result.name] = result
+                write_cohort(cases, results, target)
+                left = _left(begin, done, total)
+                progress.note(f"{done} of {total}: {result.name}: {_in_words(result)}{left}")
+                progress.display.overall(done, total, f"{done} of {total} cases{left}")
+    finally:
+        _remove_empty_folders(cases, target)
     return list(results.values())
 
 
@@ -59,6 +63,17 @@ def write_cohort(cases: Sequence[BatchCase], results: Mapping[str, CaseResult], 
         COHORT_PAGE: cohort_page(cases, results, target),
     }
     write_whole({target / name: text_writer(text) for name, text in texts.items()})
+
+
+def _remove_empty_folders(cases: Sequence[BatchCase], target: Path) -> None:
+    """Remove the folders above the cases' own that hold nothing: those of a subject none of whose sessions gave a result.
+
+    Only when all cases have ended, so that none is removed under a case that begins.
+    """
+    for item in cases:
+        for folder in takewhile(lambda above: above != target, item.folder.parents):
+            with suppress(OSError):  # it holds something, or was never made
+                folder.rmdir()
 
 
 def _in_words(result: CaseResult) -> str:

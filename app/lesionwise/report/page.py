@@ -64,6 +64,9 @@ def run_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     if registration := report.get("registration"):
         facts.append(("rotation between the scans", f"{registration['rotation_degrees']}°"))
         facts.append(("similarity after registration", f"{registration['similarity']} (1: equal)"))
+    residual_mm = report["registration_residual_mm"]
+    apart = "not measured" if residual_mm is None else f"{residual_mm:.1f} mm on average in the brain"
+    facts.append(("time points still apart", apart))
     facts += [(_words(name), in_words(value)) for name, value in report["settings"].items()]
     facts.append(("time", f"{sum(report['seconds'].values()):.0f} s"))
     facts.append(("versions", ", ".join(f"{name} {value}" for name, value in report["versions"].items())))

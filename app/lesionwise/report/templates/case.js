@@ -3,6 +3,17 @@ const byId = (id) => document.getElementById(id);
 const outlines = byId("show-outlines");
 if (outlines) outlines.onchange = () => document.body.classList.toggle("without-outlines", !outlines.checked);
 
+const OPACITY = { mask: 0.5, probability: 0.7 };
+const colour = (name) => {
+  const code = getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+  return [1, 3, 5].map((at) => parseInt(code.slice(at, at + 2), 16));
+};
+// From one colour to another; what is 0 is not shown.
+const colormap = (low, high) => {
+  const [R, G, B] = [0, 1, 2].map((k) => [colour(low)[k], colour(low)[k], colour(high)[k]]);
+  return { R, G, B, A: [0, 255, 255], I: [0, 1, 255] };
+};
+
 const bytes = (id) => Uint8Array.from(atob(byId(id).textContent), (letter) => letter.charCodeAt(0));
 
 async function loadNiivue() {
@@ -18,16 +29,17 @@ async function start() {
   const url = (name) => URL.createObjectURL(new Blob([bytes("volume-" + name)]));
   const scan = (name) => ({ url: url(name), name: name + ".nii.gz", colormap: "gray", cal_min: 0, cal_max: 255 });
   const overlays = () => [
-    { url: url("mask"), name: "mask.nii.gz", colormap: "lesion", cal_min: 0.5, cal_max: 1, opacity: 0.45 },
-    { url: url("probability"), name: "probability.nii.gz", colormap: "viridis", cal_min: 12, cal_max: 255, opacity: 0 },
+    { url: url("mask"), name: "mask.nii.gz", colormap: "lesion", cal_min: 0.5, cal_max: 1, opacity: OPACITY.mask },
+    { url: url("probability"), name: "probability.nii.gz", colormap: "blues", cal_min: 12, cal_max: 255, opacity: 0 },
   ];
   const views = [];
   for (const [canvas, volumes] of [["view1", [scan("time1")]], ["view2", [scan("time1"), scan("time2")]]]) {
     const view = new Niivue({ show3Dcrosshair: false, isRadiologicalConvention: true, sagittalNoseLeft: true,
-      backColor: [0, 0, 0, 1], crosshairColor: [0.34, 0.71, 0.91, 0.9], crosshairWidth: 1, loadingText: "",
+      backColor: [0, 0, 0, 1], crosshairColor: [...colour("crosshair").map((level) => level / 255), 0.9], crosshairWidth: 1, loadingText: "",
       multiplanarShowRender: 0, logLevel: "error" });
     await view.attachToCanvas(byId(canvas));
-    view.addColormap("lesion", { R: [0, 255], G: [0, 176], B: [0, 0], A: [0, 255], I: [0, 255] });
+    view.addColormap("lesion", colormap("lesion", "lesion"));
+    view.addColormap("blues", colormap("probability-low", "probability-high"));
     await view.loadVolumes([...volumes, ...overlays()]);
     views.push(view);
   }
@@ -43,8 +55,8 @@ async function start() {
     second.setOpacity(1, fade.value / 100);
     byId("label2").textContent = fade.value === "100" ? "Time 2" : fade.value === "0" ? "Time 1" : `${fade.value} % time 2 over time 1`;
   };
-  byId("show-mask").onchange = (event) => overlay("mask", event.target.checked ? 0.45 : 0);
-  byId("show-probability").onchange = (event) => overlay("probability", event.target.checked ? 0.6 : 0);
+  byId("show-mask").onchange = (event) => overlay("mask", event.target.checked ? OPACITY.mask : 0);
+  byId("show-probability").onchange = (event) => overlay("probability", event.target.checked ? OPACITY.probability : 0);
   byId("planes").onchange = (event) => views.forEach((view) => view.setSliceType(Number(event.target.value)));
 
   const rows = [...document.querySelectorAll("tr[data-point]")];
