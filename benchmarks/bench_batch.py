@@ -1,7 +1,8 @@
 """Time a batch against as many single starts: `python -m benchmarks.bench_batch [--cases 20] [options of segment]`.
 
 Synthetic heads are segmented by a start of `lesionwise segment` each, then by one `lesionwise batch --no-prefetch`, then by
-one with --prefetch. Options that it does not know go to all three, as --threads 2. The masks must be the same. Seconds of processor time tell more than the clock's where the machine is busy with something else.
+one with --prefetch. Options that it does not know go to all three, as --threads 2. The masks must be the same. Seconds of
+processor time tell more than the clock's where the machine is busy with something else.
 
 --heads N makes only N different heads, and copies them. --block N cuts N voxels an axis out of the middle of each and
 takes all of it for brain: cases that cost little, in which the start of the program weighs much.
