@@ -1,8 +1,8 @@
 """Time a batch against as many single starts: `python -m benchmarks.bench_batch [--cases 20] [options of segment]`.
 
-Synthetic heads are segmented by a start of `lesionwise segment` each, then by one `lesionwise batch`, then by one with
---prefetch. Options that it does not know go to all three: --threads 2, or --overlap 0, which is much faster. The masks
-must be the same. Seconds of processor time tell more than the clock's where the machine is busy with something else.
+Synthetic heads are segmented by a start of `lesionwise segment` each, then by one `lesionwise batch --no-prefetch`, then by
+one with --prefetch. Options that it does not know go to all three, as --threads 2. The masks must be the same. Seconds of
+processor time tell more than the clock's where the machine is busy with something else.
 
 --heads N makes only N different heads, and copies them. --block N cuts N voxels an axis out of the middle of each and
 takes all of it for brain: cases that cost little, in which the start of the program weighs much.
@@ -80,9 +80,9 @@ def compare(source: Path, folder: Path, options: list[str]) -> None:
     print(f"{len(cases)} cases, mean of a case; {' '.join(options)}          seconds   processor seconds")
     alone = report("single starts", len(cases), lambda: [single(case) for case in cases])
     report("the same that only load", len(cases), lambda: [load() for _ in cases])
-    for switches in ((), ("--prefetch",)):
-        title = " ".join(("batch", *switches))
-        seconds = report(title, len(cases), lambda t=title, s=switches: batch(folder / t, *s))
+    for switch in ("--no-prefetch", "--prefetch"):
+        title = f"batch {switch}"
+        seconds = report(title, len(cases), lambda t=title, s=switch: batch(folder / t, s))
         same = all(
             (folder / title / case.name / SEGMENTATION).read_bytes()
             == (folder / f"single/{case.name}.nii.gz").read_bytes()

@@ -240,6 +240,13 @@ def test_the_next_case_is_prepared_while_the_network_is_in_one(batch, cohort, pa
     assert {**overlapped, "seconds": 0} == {**in_turn[1], "seconds": 0}
 
 
+@pytest.mark.parametrize(
+    ("threads", "free_gb", "overlaps"), [(2, 9.0, True), (2, 7.0, False), (1, 99.0, False)]
+)
+def test_cases_overlap_by_default_where_threads_and_memory_are_for_two(threads, free_gb, overlaps):
+    assert computer_module.overlap_pays(threads, free_gb) is overlaps
+
+
 def test_a_failing_case_does_not_stop_those_that_are_prepared_meanwhile(batch, tmp_path):
     code, _, err = batch("--prefetch")
     assert code == 1

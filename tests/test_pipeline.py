@@ -13,12 +13,13 @@ import torch
 from small_case import new_lesions, write_case, write_weights
 from stored_otherwise import WAYS, dice, dice_mapped_back, store
 
-from lesionwise import cli, scan_pair
+from lesionwise import cli, pipeline, scan_pair
 from lesionwise.engine import Engine, Settings
 from lesionwise.pipeline import Case, segment_case
 from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.preprocessing.registration import Registration
 from lesionwise.progress import Lines, Progress
+from lesionwise.report.page import run_facts
 
 GEOMETRY_FIELDS = (
     *("dim", "pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
@@ -93,6 +94,7 @@ def test_the_table_says_what_was_done_and_names_no_file(reference, stored):
     mask = voxels(reference / "mask.nii.gz")
     assert table["new_lesion_volume_mm3"] == pytest.approx(mask.sum() * 1.2, rel=1e-4)
     assert table["brain_volume_ml"] == pytest.approx(voxels(stored[2]).sum() * 1.2 / 1000, abs=0.06)
+    assert table["registration_residual_mm"] is None  # of so small a brain it cannot be told
     assert table["settings"]["threshold"] == 0.5
     assert len(table["weights_sha256"]) == 64
     assert table["versions"]["torch"].startswith("2.13.0")
@@ -100,6 +102,17 @@ def test_the_table_says_what_was_done_and_names_no_file(reference, stored):
     for path in (*stored, reference):
         assert str(path) not in text
         assert path.name not in text
+
+
+def test_time_points_that_are_apart_are_told_in_the_table_and_warned_of(
+    segment, stored, weights, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(pipeline, "registration_residual_mm", lambda *_: 3.141)
+    plain = Settings(weights=weights, device="cpu", recipe=Recipe(bias_correction=False, denoising=False))
+    table = segment(*stored, tmp_path / "mask.nii.gz", settings=plain)
+    assert table["registration_residual_mm"] == 3.14
+    assert "do not lie on each other: 3.1 mm apart" in " ".join(table["warnings"])
+    assert ("time points still apart", "3.1 mm on average in the brain") in run_facts(table)
 
 
 def test_the_same_input_gives_the_same_bytes(segment, stored, reference, tmp_path):

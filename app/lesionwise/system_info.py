@@ -61,7 +61,7 @@ def memory_lines(read: Callable[[], str] = MEMORY_FACTS.read_text) -> list[str]:
     """Return how much memory a case needs and how much is free."""
     needed = (
         f"{CASE_MEMORY_GB} GB are enough for a pair of whole heads of 1 mm voxels on a CPU;"
-        " finer voxels, and a second case with batch --prefetch, need more"
+        " finer voxels, and the second case that batch prepares meanwhile, need more"
     )
     try:
         facts = dict(line.split(":", 1) for line in read().splitlines() if ":" in line)

@@ -13,8 +13,13 @@ from lesionwise.case_description import describe_computation
 from lesionwise.engine import Engine, Settings
 from lesionwise.errors import InputError, explain
 from lesionwise.files import make_folder
+from lesionwise.memory import free_bytes
 from lesionwise.pipeline import PreparedCase, finish_case, prepare_case, read_case
+from lesionwise.preprocessing.recipe import CPU
 from lesionwise.progress import Display, Progress
+
+ROOM_FOR_TWO_CASES_GB = 8.0
+"""Two pairs of whole heads of 1 mm voxels take up to 3 GB each; the rest is room for finer ones."""
 
 Results = Generator[CaseResult, None, None]
 
@@ -32,18 +37,27 @@ class Computer:
 
 
 @contextmanager
-def this_machine(settings: Settings, progress: Progress, prefetch: bool = False) -> Iterator[Computer]:
-    """Load the network and give this machine. `prefetch`: a case is prepared while the network is in the one before.
+def this_machine(settings: Settings, progress: Progress, prefetch: bool | None = None) -> Iterator[Computer]:
+    """Load the network and give this machine.
+
+    `prefetch`: a case is prepared while the network is in the one before; None: where `overlap_pays` says so.
 
     Raises `WeightsError` or `DeviceError`.
     """
     with progress.step("loading the network"):
         engine = Engine.start(settings, progress)
     display = progress.display.without_lines()
+    if prefetch is None:
+        prefetch = overlap_pays(engine.threads, free_bytes(CPU) / 1e9)
     way = _overlapping if prefetch else _in_turn
     yield Computer(
         describe_computation(settings, engine), lambda items: way(items, settings, engine, display)
     )
+
+
+def overlap_pays(threads: int, free_gb: float) -> bool:
+    """Tell whether two cases at a time save time and fit: whoever asks for one thread gets no second one."""
+    return threads > 1 and free_gb >= ROOM_FOR_TWO_CASES_GB
 
 
 def compute_case(item: BatchCase, settings: Settings, engine: Engine, display: Display) -> CaseResult:

@@ -33,9 +33,10 @@ from lesionwise.errors import SomeCasesError, UsageError
 )
 @click.option("--force", is_flag=True, help="Compute all cases, also those that are finished and current.")
 @click.option(
-    "--prefetch",
-    is_flag=True,
-    help="Prepare the next case while the network is in one; takes memory for two.",
+    "--prefetch/--no-prefetch",
+    default=None,
+    help="Prepare the next case while the network is in one; takes memory for two.  "
+    "[default: with two threads or more, where 8 GB of memory are free]",
 )
 @click.option(
     "--scheduler",
@@ -53,7 +54,7 @@ def command(
     report: bool,
     brain_mask_name: str | None,
     force: bool,
-    prefetch: bool,
+    prefetch: bool | None,
     scheduler: str | None,
     quiet: bool,
     **options: Any,

@@ -8,9 +8,9 @@ const colour = (name) => {
   const code = getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
   return [1, 3, 5].map((at) => parseInt(code.slice(at, at + 2), 16));
 };
-// From one colour to another; what is 0 is not shown.
+// From one colour to another; what is 0 is not shown, and black, for it would tint edges.
 const colormap = (low, high) => {
-  const [R, G, B] = [0, 1, 2].map((k) => [colour(low)[k], colour(low)[k], colour(high)[k]]);
+  const [R, G, B] = [0, 1, 2].map((k) => [0, colour(low)[k], colour(high)[k]]);
   return { R, G, B, A: [0, 255, 255], I: [0, 1, 255] };
 };
 
