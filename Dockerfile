@@ -22,10 +22,12 @@ RUN --mount=type=bind,source=wheels,target=/tmp/wheels \
 FROM dependencies AS program
 COPY pyproject.toml README.md LICENSE /build/
 COPY app /build/app
+COPY docker/compile_ahead.py /build/
 COPY weights/manifest.json weights/segmentation.safetensors /opt/lesionwise/weights/
 # /program holds what the last layer adds. A login shell resets PATH, so the command is in /usr/local/bin too.
 RUN python3 -m pip --python /opt/venv/bin/python --disable-pip-version-check install --quiet \
         --no-cache-dir --no-deps --no-index --no-build-isolation /build \
+    && /opt/venv/bin/python /build/compile_ahead.py \
     && /opt/venv/bin/python -c 'import pathlib, lesionwise.weights as w; w.load_weights(pathlib.Path("/opt/lesionwise/weights"))' \
     && cp /build/LICENSE /opt/lesionwise/ \
     && mkdir -p /program/usr/local/bin && ln -s /opt/venv/bin/lesionwise /program/usr/local/bin/ \

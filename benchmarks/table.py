@@ -14,7 +14,7 @@ from pathlib import Path
 REGRESSION = 1.20
 """A ratio that is worse by more than this is flagged."""
 
-_ROW = re.compile(r"^\| (?P<name>[^|]+) \| (?P<ratio>[\d.]+) \|")
+_ROW = re.compile(r"^\| (?P<name>[^|]+) \| (?P<ratio>[-+.e\d]+) \|")
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,20 @@ def markdown(rows: Iterable[Row]) -> str:
         bar = "" if row.bar is None else f"{'<=' if row.growth else '>='} {row.bar:g}"
         lines.append(f"| {row.name} | {row.ratio:.3g} | {bar} | {row.verdict} |")
     return "\n".join(lines) + "\n"
+
+
+def merged(stored: str, table: str) -> str:
+    """Return a table with the stored table's rows of other names before its own."""
+    head, rows = _parted(table)
+    measured = {_ROW.match(row)["name"] for row in rows}
+    kept = [row for row in _parted(stored)[1] if _ROW.match(row)["name"] not in measured]
+    return "".join([*head, *kept, *rows])
+
+
+def _parted(table: str) -> tuple[list[str], list[str]]:
+    """Return the lines before a table's rows, and the rows."""
+    lines = table.splitlines(keepends=True)
+    return [line for line in lines if not _ROW.match(line)], [line for line in lines if _ROW.match(line)]
 
 
 def regressions(rows: Iterable[Row], stored: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Use the libraries as the program does, so that Python keeps the bytecode of just the modules that are needed.
 
 The image holds no other bytecode: all of it would take some 200 MB, none would make each start wait for seconds.
-Code compiled by numba is not kept, since it is made for one kind of processor; it compiles at run time.
+The program's own code for numba is compiled later, by compile_ahead.py.
 """
 
 import importlib

@@ -59,6 +59,23 @@ def test_memory_of_a_container_counts_and_files_that_were_read_are_not_in_the_wa
     assert free_bytes(cpu) == 1500000000
 
 
+@pytest.mark.parametrize(
+    ("free", "precision", "edge"),
+    [
+        (5.5e9, torch.bfloat16, 192),
+        (5.5e9, torch.float32, 192),
+        (1e9, torch.bfloat16, 128),
+        (1e8, torch.float32, 64),
+    ],
+)
+def test_a_brain_fits_on_a_gpu_of_6_gb_and_less_memory_means_smaller_windows(
+    monkeypatch, free, precision, edge
+):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (int(free), int(6e9)))
+    room = room_voxels(torch.device("cuda"), precision)
+    assert window_edges((144, 192, 160), room)[0] == edge
+
+
 def test_a_window_that_does_not_fit_after_all_is_halved():
     asked = []
 

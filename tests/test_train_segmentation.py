@@ -17,7 +17,7 @@ from train.segmentation.metric_loss import MetricLoss
 from train.segmentation.stages import is_stage, load_network, save_stage
 from train.segmentation.validation import Validation
 
-TIMES = ("seconds", "seconds_per_step", "waiting_share")
+TIMES = ("seconds", "seconds_per_step", "patches_per_second", "waiting_share")
 
 
 @pytest.fixture(scope="session")
@@ -143,6 +143,8 @@ def test_what_was_logged_beyond_the_checkpoint_is_dropped(tmp_path):
         file.write('{"step": 7, "dice_loss": 0.5}\n')
     train(options(tmp_path, steps=3, validation_patches=0))
     assert [line["step"] for line in log_of(tmp_path)] == [1, 2, 3]
+    timed = [line for line in read_log(tmp_path) if "seconds_per_step" in line]
+    assert all(line["patches_per_second"] * line["seconds_per_step"] == pytest.approx(2) for line in timed)
 
 
 @pytest.mark.parametrize("lesion_loss", ["metric-network", "blob"])

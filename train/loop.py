@@ -147,7 +147,7 @@ class Run:
         if on_epoch and self.step == 0:
             log.write(0, self.seconds, on_epoch(0))
         started, last_save, used_before = time.monotonic(), time.monotonic(), self.seconds
-        waited, sums, since = 0.0, dict[str, float](), time.monotonic()
+        waited, patches, sums, since = 0.0, 0, dict[str, float](), time.monotonic()
         self.network.train()
         # A new loader draws a seed from torch's generator, which an uninterrupted run would not have done here.
         random = torch.get_rng_state()
@@ -158,6 +158,7 @@ class Run:
             asked = time.monotonic()
             batch = next(iterator)
             waited += time.monotonic() - asked
+            patches += len(batch[0]) * distributed.processes()
             for group in self.optimizer.param_groups:
                 group["lr"] = rate(self.progress())
             loss, parts = step_loss(batch)
@@ -177,10 +178,11 @@ class Run:
             if self.step % log_steps == 0:
                 passed = time.monotonic() - since
                 means = {name: value / log_steps for name, value in sums.items()}
-                means |= {"seconds_per_step": passed / log_steps, "waiting_share": waited / passed}
+                means |= {"seconds_per_step": passed / log_steps, "patches_per_second": patches / passed}
+                means["waiting_share"] = waited / passed
                 means["learning_rate"] = self.optimizer.param_groups[0]["lr"]
                 log.write(self.step, self.seconds, means)
-                waited, sums, since = 0.0, {}, time.monotonic()
+                waited, patches, sums, since = 0.0, 0, {}, time.monotonic()
             if on_epoch and epoch_steps and self.step % epoch_steps == 0:
                 log.write(self.step, self.seconds, on_epoch(self.step // epoch_steps))
                 self.network.train()

@@ -132,6 +132,7 @@ def make_loader(stream: IterableDataset[Batch], workers: int) -> DataLoader[Batc
         num_workers=workers,
         prefetch_factor=64 if workers else None,
         worker_init_fn=_step_back,
+        pin_memory=torch.cuda.is_available(),
     )
 
 

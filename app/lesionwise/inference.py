@@ -46,7 +46,9 @@ def network_runner(network: nn.Module, device: torch.device, precision: torch.dt
 
     @torch.inference_mode()
     def run(windows: Tensor) -> Tensor:
-        windows = windows.to(device, memory_format=torch.channels_last_3d)
+        if device.type == "cuda":  # from pinned memory the copy goes on while kernels are launched
+            windows = windows.pin_memory().to(device, non_blocking=True)
+        windows = windows.contiguous(memory_format=torch.channels_last_3d)
         with autocast(device, precision):
             logits = logits_in_slabs(network, windows) if isinstance(network, UNet) else network(windows)
         return torch.softmax(logits.float(), dim=1)[:, 1].cpu()

@@ -167,7 +167,12 @@ def make_pair_loader(stream: IterableDataset[PairBatch], workers: int) -> DataLo
     """Return a loader that makes batches in `workers` processes of its own, ahead of the network."""
     prefetch = 16 if workers else None
     return DataLoader(
-        stream, batch_size=None, num_workers=workers, prefetch_factor=prefetch, worker_init_fn=_step_back
+        stream,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=prefetch,
+        worker_init_fn=_step_back,
+        pin_memory=torch.cuda.is_available(),
     )
 
 

@@ -26,7 +26,7 @@ def metric_loss(
     Told F1 alone, it would have to find out by itself that lesions are to be counted.
     """
     device = next(network.parameters()).device
-    prediction, truth, f1, counts = (part.to(device) for part in batch)
+    prediction, truth, f1, counts = (part.to(device, non_blocking=True) for part in batch)
     with autocast(device, precision):
         estimates, maps = network.counted(prediction, truth)
     squared = functional.mse_loss(estimates.float(), f1)

@@ -61,6 +61,7 @@ class Options:
     threads: int = 2
     device: str = "cpu"
     precision: str = "auto"
+    compile: bool = False
     seed: int = 1
 
 
@@ -124,6 +125,9 @@ _OPTIONS = (
         "--precision",
         "Of the convolutions; auto: bf16 where the hardware is fast at it.",
         type=click.Choice(["auto", "fp32", "bf16"]),
+    ),
+    _option(
+        "--compile/--no-compile", "Let torch.compile fuse the network; on a CPU it needs a C++ compiler."
     ),
     _option("--seed", "Of everything that is drawn."),
 )

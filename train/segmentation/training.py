@@ -82,10 +82,12 @@ def train(options: Options) -> Run:
     stream = TrainingStream(sources, settings, options.seed, augmentation)
     own = range(distributed.rank(), shards, distributed.processes())
     objective = Objective(lesion_loss, options.alpha, options.cross_entropy, options.balance_gradients)
+    if options.compile:
+        network.compile()  # in place: names in checkpoints stay
     model = distributed.wrapped(network)
 
     def step_loss(batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        images, truth = (part.to(device) for part in batch)
+        images, truth = (part.to(device, non_blocking=True) for part in batch)
         with autocast(device, precision):
             logits = model(images.to(memory_format=torch.channels_last_3d))
         return objective(logits.float(), truth)

@@ -8,11 +8,10 @@ around it whose 3x3x3 patches look like its own. Sizes are in voxels, whatever t
 import math
 from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionwise.numba_cache import CACHE
+from lesionwise.numba_cache import compiled
 
 SEARCH_RADIUS = (
     3  # candidates come from the 7x7x7 voxels around a voxel; patches and local statistics are 3x3x3
@@ -28,7 +27,7 @@ SLAB_VOXELS = 2**22
 
 # Threads are Python's, running compiled code without the interpreter lock: numba's own pools are not all safe
 # when two callers use them at once.
-_compiled = numba.njit(nogil=True, cache=CACHE, error_model="numpy", fastmath={"contract"})
+_compiled = compiled(fastmath={"contract"})
 
 
 def denoise(image: NDArray[np.floating], threads: int = 1) -> NDArray[np.float32]:

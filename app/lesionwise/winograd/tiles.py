@@ -6,16 +6,15 @@ points of each tile. Every function handles the tiles `first` to `last` - 1 and 
 threads can share the work.
 """
 
-import numba
 import numpy as np
 
-from lesionwise.numba_cache import CACHE
+from lesionwise.numba_cache import compiled
 
 TILE = 4
 POINTS = 6
 
-_compiled = numba.njit(nogil=True, cache=CACHE, fastmath=True, error_model="numpy")
-_inlined = numba.njit(nogil=True, cache=CACHE, fastmath=True, error_model="numpy", inline="never")
+_compiled = compiled(fastmath=True)
+_inlined = compiled(fastmath=True, inline="never")
 
 
 @_inlined

@@ -1,0 +1,87 @@
+"""The program started as a user starts it, and what the kernel says it took."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from lesionwise.challenge_layout import TIME1, TIME2
+from lesionwise.simulation.phantom import Phantom, make_phantom
+
+SAMPLING_S = 0.2
+BRAIN_MASK = "brain_mask.nii.gz"
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a process took: CPU seconds, the most memory that it held, and how many cores it could have kept busy.
+
+    `cores` is the mean number of its threads that ran or waited for a core, so that a busy machine does not hide any.
+    """
+
+    cpu_s: float
+    peak_bytes: int
+    cores: float
+
+
+def lesionwise(*arguments: object) -> Use:
+    """Run a command of the program to its end and return what it took. Raises SystemExit where it fails."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lesionwise.cli", *map(str, arguments)], stdout=subprocess.DEVNULL
+    )
+    ready = []
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        ready.append(ready_threads(process.pid))
+        time.sleep(SAMPLING_S)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise SystemExit(f"lesionwise {arguments[0]} failed")
+    return Use(usage.ru_utime + usage.ru_stime, 1024 * usage.ru_maxrss, sum(ready) / max(1, len(ready)))
+
+
+def ready_threads(pid: int) -> int:
+    """Return how many threads of a process run or wait for a core at this moment."""
+    states = []
+    for file in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            states.append(file.read_text().rpartition(") ")[2][0])
+    return states.count("R")
+
+
+@cache
+def head() -> Phantom:
+    """Return a synthetic head at 1 mm, always the same."""
+    return make_phantom(1, 0)
+
+
+def middle(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return the block of a shape in the middle of an image (x, y, z)."""
+    return image[
+        tuple(
+            slice((n - wanted) // 2, (n + wanted) // 2) for n, wanted in zip(image.shape, shape, strict=True)
+        )
+    ]
+
+
+def write_block(folder: Path, shape: tuple[int, int, int], finer: int = 1) -> None:
+    """Write a block of the head, all of it brain, as a case in `folder`; `finer` 2 means voxels of half a millimetre."""
+    folder.mkdir(parents=True)
+    affine = np.diag([1 / finer] * 3 + [1.0])
+    for name, image in ((TIME1, head().time1), (TIME2, head().time2)):
+        fine = ndimage.zoom(middle(image, shape).astype(np.float32), finer, order=1)
+        nib.save(nib.Nifti1Image(fine, affine), folder / name)
+    nib.save(nib.Nifti1Image(np.ones(fine.shape, np.uint8), affine), folder / BRAIN_MASK)
+
+
+def segment(case: Path, output: Path, *options: object) -> Use:
+    """Segment a case that `write_block` wrote."""
+    scans = ["-t1", case / TIME1, "-t2", case / TIME2, "--brain-mask", case / BRAIN_MASK, "-o", output]
+    return lesionwise("segment", *scans, "--quiet", *options)
