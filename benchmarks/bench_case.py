@@ -1,4 +1,4 @@
-"""The whole `segment` of a real pair, as it is typed, against the reference chain: Anima's preprocessing, plain windows."""
+"""The whole `segment` of a real pair, as it is typed, on one thread."""
 
 import tempfile
 from collections.abc import Iterator
