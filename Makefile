@@ -83,15 +83,12 @@ USE_RECIPE = --recipe train/recipes/$(RECIPE).toml
 MATERIAL = $(if $(DATA),--data $(DATA)) $(foreach shapes,$(SHAPES),--shapes $(shapes))
 SOURCES = $(MATERIAL) $(if $(DATA),--cache $(RUN)/patients) $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
 
-# Before the metric network, for its outputs teach that one too; a recipe may go on with it on larger patches, table by table.
+# Before the metric network, for its outputs teach that one too; a recipe may go on with it on larger patches.
 .PHONY: narrow-network
 narrow-network: setup
 	$(BIN)/python -m train.segmentation $(USE_RECIPE):warm-up --output $(RUN)/warm-up $(SOURCES)
-	for table in large-patches largest-patches; do \
-	    if grep -q "^\[$$table\]" train/recipes/$(RECIPE).toml; then \
-	        $(BIN)/python -m train.segmentation $(USE_RECIPE):$$table --output $(RUN)/$$table $(SOURCES); \
-	    fi; \
-	done
+	! grep -q '^\[large-patches\]' train/recipes/$(RECIPE).toml || $(BIN)/python -m train.segmentation $(USE_RECIPE):large-patches \
+	    --output $(RUN)/large-patches $(SOURCES)
 
 .PHONY: metric-network
 metric-network: narrow-network  ## train the network that learns the lesion-wise metric (RECIPE=..., DATA=...)
@@ -115,12 +112,12 @@ train-smoke:  ## run both trainings to the end, tiny ones, in under two minutes
 	rm -rf runs/smoke
 	$(MAKE) --no-print-directory train RECIPE=smoke
 
-# Each stops at a budget in the recipe: 145, 110 and 33 minutes.
+# Each stops at a budget in the recipe: 145 and 110 minutes.
 .PHONY: weights
-weights:  ## repeat what made weights/, about five hours (BACKGROUNDS=..., SHAPES=...)
+weights:  ## repeat what made weights/, over four hours (BACKGROUNDS=..., SHAPES=...)
 	@test -n "$(BACKGROUNDS)" -a -n "$(SHAPES)" || { echo "usage: make weights BACKGROUNDS=folder SHAPES=\"library.npz folder-of-masks\"; without them these are other weights" >&2; exit 2; }
 	$(MAKE) --no-print-directory narrow-network
-	$(BIN)/python -m train.export $(RUN)/largest-patches/checkpoint.pt --facts weights/manifest.json \
+	$(BIN)/python -m train.export $(RUN)/large-patches/checkpoint.pt --facts weights/manifest.json \
 	    --threshold $$($(BIN)/python -c 'import json; print(json.load(open("weights/manifest.json"))["threshold"])') --output weights
 	@echo "weights/manifest.json keeps the facts of the run before: bring commit, steps and minutes up to date"
 
