@@ -14,6 +14,7 @@ from benchmarks.table import markdown, merged, regressions
 MODULES = (
     "bench_network",
     "bench_case",
+    "bench_batch",
     "bench_growth",
     "bench_preprocessing",
     "bench_filters",

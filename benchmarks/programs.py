@@ -15,18 +15,20 @@ from scipy import ndimage
 
 from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.simulation.phantom import Phantom, make_phantom
+from lesionwise.volume import on_grid, read_volume, write_image_like
 
-SAMPLING_S = 0.2
+SAMPLING_S = 0.05
 BRAIN_MASK = "brain_mask.nii.gz"
 
 
 @dataclass(frozen=True)
 class Use:
-    """What a process took: CPU seconds, the most memory that it held, and how many cores it could have kept busy.
+    """What a process took: seconds, CPU seconds, the most memory that it held, and how many cores it could have kept busy.
 
     `cores` is the mean number of its threads that ran or waited for a core, so that a busy machine does not hide any.
     """
 
+    seconds: float
     cpu_s: float
     peak_bytes: int
     cores: float
@@ -34,9 +36,8 @@ class Use:
 
 def lesionwise(*arguments: object) -> Use:
     """Run a command of the program to its end and return what it took. Raises SystemExit where it fails."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lesionwise.cli", *map(str, arguments)], stdout=subprocess.DEVNULL
-    )
+    begin = time.perf_counter()
+    process = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL)
     ready = []
     while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         ready.append(ready_threads(process.pid))
@@ -44,7 +45,17 @@ def lesionwise(*arguments: object) -> Use:
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         raise SystemExit(f"lesionwise {arguments[0]} failed")
-    return Use(usage.ru_utime + usage.ru_stime, 1024 * usage.ru_maxrss, sum(ready) / max(1, len(ready)))
+    return Use(
+        seconds=time.perf_counter() - begin,
+        cpu_s=usage.ru_utime + usage.ru_stime,
+        peak_bytes=1024 * usage.ru_maxrss,
+        cores=sum(ready) / max(1, len(ready)),
+    )
+
+
+def command(*arguments: object) -> list[str]:
+    """Return the command line of the program, with this Python."""
+    return [sys.executable, "-m", "lesionwise.cli", *map(str, arguments)]
 
 
 def ready_threads(pid: int) -> int:
@@ -71,17 +82,24 @@ def middle(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     ]
 
 
-def write_block(folder: Path, shape: tuple[int, int, int], finer: int = 1) -> None:
-    """Write a block of the head, all of it brain, as a case in `folder`; `finer` 2 means voxels of half a millimetre."""
+def write_block(folder: Path, shape: tuple[int, int, int]) -> None:
+    """Write a block of the head, all of it brain, as a case in `folder`."""
     folder.mkdir(parents=True)
-    affine = np.diag([1 / finer] * 3 + [1.0])
     for name, image in ((TIME1, head().time1), (TIME2, head().time2)):
-        fine = ndimage.zoom(middle(image, shape).astype(np.float32), finer, order=1)
-        nib.save(nib.Nifti1Image(fine, affine), folder / name)
-    nib.save(nib.Nifti1Image(np.ones(fine.shape, np.uint8), affine), folder / BRAIN_MASK)
+        nib.save(nib.Nifti1Image(middle(image, shape).astype(np.float32), np.eye(4)), folder / name)
+    nib.save(nib.Nifti1Image(np.ones(shape, np.uint8), np.eye(4)), folder / BRAIN_MASK)
 
 
-def segment(case: Path, output: Path, *options: object) -> Use:
-    """Segment a case that `write_block` wrote."""
-    scans = ["-t1", case / TIME1, "-t2", case / TIME2, "--brain-mask", case / BRAIN_MASK, "-o", output]
-    return lesionwise("segment", *scans, "--quiet", *options)
+def write_enlarged(pair: Path, shape: tuple[int, int, int], folder: Path) -> dict[str, Path]:
+    """Write the scans of a pair, interpolated to a shape, into `folder`; return the new files by the scans' names."""
+    folder.mkdir(parents=True)
+    files = {}
+    for name in (TIME1, TIME2):
+        scan = read_volume(pair / name)
+        factors = np.array(shape) / scan.data.shape
+        large = on_grid(
+            ndimage.zoom(scan.data, factors, order=1), scan.affine @ np.diag([*1 / factors, 1.0]), scan
+        )
+        files[name] = folder / name.removesuffix(".gz")
+        write_image_like(files[name], large.data, large)
+    return files

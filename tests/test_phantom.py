@@ -11,7 +11,14 @@ from small_anatomy import small_anatomy
 from lesionwise.commands.phantom import command
 from lesionwise.errors import InputError, UsageError
 from lesionwise.simulation import phantom as phantom_module
-from lesionwise.simulation.phantom import MARGIN_VOXELS, coil_shading, make_phantom, whole_head
+from lesionwise.simulation.anatomy import Anatomy
+from lesionwise.simulation.phantom import (
+    MARGIN_VOXELS,
+    brain_of_plausible_size,
+    coil_shading,
+    make_phantom,
+    whole_head,
+)
 from lesionwise.simulation.phantom_files import case_folders, write_case
 from lesionwise.volume import check_same_grid, read_mask, read_volume
 
@@ -30,14 +37,14 @@ def names(folder):
 @pytest.fixture
 def small_heads(monkeypatch):
     """Make phantoms of the small anatomy: seconds instead of half a minute."""
-    monkeypatch.setattr(phantom_module, "random_anatomy", lambda rng: small_anatomy())
+    monkeypatch.setattr(phantom_module, "brain_of_plausible_size", lambda rng: small_anatomy())
 
 
 @pytest.fixture(scope="module")
 def made():
     """Return case 1 of series 1, of the small anatomy."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(phantom_module, "random_anatomy", lambda rng: small_anatomy())
+        patch.setattr(phantom_module, "brain_of_plausible_size", lambda rng: small_anatomy())
         return make_phantom(seed=1, number=1)
 
 
@@ -55,6 +62,19 @@ def test_a_head_has_fluid_skull_and_scalp_around_an_unchanged_brain_and_air_beyo
     assert ray[scalp] > 0.4
     assert ray[scalp:edge].min() < 0.35  # skull and fluid between scalp and brain
     assert head.brain.sum() == small_anatomy().brain.sum()
+
+
+def test_a_brain_larger_than_any_is_drawn_again(monkeypatch):
+    """The brain extraction would refuse the case: made to try the program out, it must not fail."""
+    drawn = []
+
+    def cube(rng):
+        brain = np.ones([140, 110][len(drawn) :][:1] * 3, dtype=bool)  # 2744 ml, then 1331
+        drawn.append(Anatomy(**dict.fromkeys(Anatomy.__dataclass_fields__, brain)))
+        return drawn[-1]
+
+    monkeypatch.setattr(phantom_module, "random_anatomy", cube)
+    assert brain_of_plausible_size(np.random.default_rng(1)) is drawn[1]
 
 
 def test_coil_shading_has_the_asked_strength_and_is_smooth():

@@ -28,6 +28,8 @@ _WHITE_MATTER_LEVEL = (180.0, 520.0)
 # A 3D FLAIR as the challenge has them: thin slices, little noise (in units of the white-matter peak), the whole head.
 _THICKEST_SLICE_MM = 1.2
 _MOST_NOISE = 0.03
+# What heads have; training draws larger and smaller ones, too. Brain extraction believes masks up to 2200 ml.
+_BRAIN_ML = (1000.0, 2050.0)
 # On top of what training draws: a case made to be looked at shows more than one small lesion.
 _MORE_NEW_LESIONS = 3
 
@@ -63,7 +65,7 @@ def make_phantom(seed: int, number: int, unchanged_share: float = 0.0) -> Phanto
     `unchanged_share` of the cases have no new lesion, all others at least one that the truth shows.
     """
     rng = np.random.default_rng((seed, number))
-    anatomy = whole_head(random_anatomy(rng), rng)
+    anatomy = whole_head(brain_of_plausible_size(rng), rng)
     plan = LesionPlan.random(rng, unchanged_share)
     if plan.new:
         plan = replace(plan, new=plan.new + _MORE_NEW_LESIONS)
@@ -90,6 +92,14 @@ def make_phantom(seed: int, number: int, unchanged_share: float = 0.0) -> Phanto
         "time2": _described(scans[1], levels[1], shadings[1]),
     }
     return Phantom(time1, time2, truth, anatomy.brain, drawn)
+
+
+def brain_of_plausible_size(rng: np.random.Generator) -> Anatomy:
+    """Return the first of the random anatomies whose brain has 1000 to 2050 ml."""
+    while True:
+        anatomy = random_anatomy(rng)
+        if _BRAIN_ML[0] <= anatomy.brain.sum() / 1000 <= _BRAIN_ML[1]:
+            return anatomy
 
 
 def whole_head(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
