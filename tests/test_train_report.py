@@ -1,18 +1,23 @@
 """What is written about trainings: the metric network's report, the gradient check, the ablation."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
-from train import ablation
+from lesionwise.simulation.timepoints import SyntheticPair
+from train import ablation, ablation_report
+from train.ablation_cases import block
 from train.gradient_check import ERRORS, Patch, follow, patches_with_errors, table
 from train.metric_network.corruptions import Shapes, random_boxes
 from train.metric_network.placed_lesions import Placed, lesions_of, paint
 from train.metric_network.report import accuracy, correlation, write_report
 from train.segmentation.losses import dice_loss
+from train.segmentation.options import Options
+from train.segmentation.training import draw_batches, train
 
 
 def test_accuracy_by_hand():
@@ -101,16 +106,16 @@ def logged_run(folder, arm, seed, f1):
         "synthetic-002": {"NbTestedLesions": 0.0, "VolTestedLesions": 0.0},
         "pair-patient01": {"F1_score": 0.25, "Dice": 0.4},
     }
-    settings = {"arm": arm, "seed": seed, **dict.fromkeys(ablation.TOLD, 8)}
-    (run / ablation.SCORES).write_text(json.dumps(scores))
-    (run / ablation.SETTINGS).write_text(json.dumps(settings))
-    (run / "log.jsonl").write_text('{"step": 10, "validation/f1": 0.3}\n{"step": 20, "validation/f1": 0.4}\n')
+    settings = {"arm": arm, "seed": seed, **dict.fromkeys(ablation_report.TOLD, 8)}
+    (run / ablation_report.SCORES).write_text(json.dumps(scores))
+    (run / ablation_report.SETTINGS).write_text(json.dumps(settings))
+    (run / "log.jsonl").write_text('{"step": 10, "dice_loss": 0.3}\n{"step": 20, "dice_loss": 0.4}\n')
     return run
 
 
 def test_ablation_means_and_spread_by_hand(tmp_path):
     runs = [logged_run(tmp_path, "Dice", seed, f1) for seed, f1 in ((1, 0.4), (2, 0.6))]
-    columns = ablation.summary({"Dice": runs})["Dice"]
+    columns = ablation_report.summary({"Dice": runs})["Dice"]
     assert columns["lesion F1"] == pytest.approx((0.5, np.sqrt(0.02)))
     assert columns["false lesions"] == pytest.approx((1.0, 0.0))
     assert columns["false mm3"] == pytest.approx((15.0, 0.0))
@@ -129,18 +134,45 @@ def test_ablation_report_is_made_from_logged_runs(tmp_path):
         "--plot",
         str(tmp_path / "a.png"),
     ]
+    (tmp_path / "A.md").write_text(f"an old table\n{ablation_report.END}\n\nWhat it means.\n")
     result = CliRunner().invoke(ablation.main, command, catch_exceptions=False)
     assert result.exit_code == 0
     text = (tmp_path / "A.md").read_text()
+    assert "old table" not in text
+    assert text.endswith("\n\nWhat it means.\n")
     assert "| Dice + blob | 2 | 0.500 ± 0.000 |" in text
     assert "3 synthetic held-out cases, 2 of them without new lesions" in text
     assert "Different between them: seed." in text
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_arms_of_the_ablation_are_options_of_the_training():
-    from train.segmentation.options import Options
+def test_the_block_of_a_case_holds_its_new_lesions_or_the_middle_of_the_brain():
+    brain = np.zeros((40, 30, 20), dtype=bool)
+    brain[10:30, 5:25, 5:15] = True
+    new = np.zeros_like(brain)
+    new[36, 4, 9] = True
+    image = np.arange(brain.size, dtype=np.float32).reshape(brain.shape)
+    changed = block(SyntheticPair(image, image, brain, new, new), edge=16)
+    assert changed.time1.shape == (16, 16, 16)
+    assert changed.time1[0, 0, 0] == image[24, 0, 1]  # at the grid's end and start along x and y
+    assert changed.new_lesions.sum() == 1
+    unchanged = block(SyntheticPair(image, image, brain, new & ~new, new), edge=16)
+    assert unchanged.time1[0, 0, 0] == image[12, 6, 2]  # the brain's middle is at 19.5, 14.5, 9.5
 
+
+def test_a_drawn_batch_is_the_one_that_the_training_would_have_drawn(tmp_path):
+    options = Options(
+        output=tmp_path / "a", width=8, patch=16, batch=2, steps=2, workers=0, pairs_in_block=1, iqda=False
+    )
+    drawn = draw_batches(options)
+    assert len(drawn) == 2
+    train(options, drawn)
+    train(replace(options, output=tmp_path / "b"))
+    states = [torch.load(tmp_path / name / "checkpoint.pt")["network"] for name in "ab"]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_arms_of_the_ablation_are_options_of_the_training():
     for arm in ablation.ARMS.values():
         assert set(arm) <= set(Options.__dataclass_fields__)
 

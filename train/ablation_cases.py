@@ -1,65 +1,67 @@
-"""The fixed held-out cases of the ablation: synthetic ones with and without new lesions, and real validation pairs."""
+"""The fixed held-out cases of the ablation: of the synthetic validation set, with and without change, and real pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
+from scipy import ndimage
 
 from lesionwise.evaluation import evaluate_pair
-from lesionwise.inference import network_runner, predict_probabilities
 from lesionwise.lesions import remove_small_lesions
-from lesionwise.network import UNet
-from lesionwise.simulation.timepoints import SyntheticPair
-from train.metric_network.targets import SPACING_MM
+from lesionwise.simulation.timepoints import SPACING_MM, SyntheticPair
+from train.array_files import store
 from train.patients import load, prepare
-from train.synthetic_cases import make_case
-
-CASES_SEED = 424_243
-"""Of all runs' held-out cases: the same ones whatever the seed of a training."""
+from train.predictor import Predictor
+from train.synthetic_cases import CASES, cut, is_unchanged, kept_cases
 
 PAIR_TRUTH, PAIR_BRAIN = "ground_truth_new_bright.nii.gz", "brain_mask_flair.nii.gz"
+
+BLOCK_MM = 112
+"""Of each synthetic case a cube of this edge is scored: a quarter of a brain, so that twelve trainings can be."""
 
 Scores = dict[str, float]
 
 
-def kept_cases(
-    folder: Path, count: int, backgrounds: Sequence[Path], shapes: Sequence[np.ndarray], pairs: Path | None
-) -> dict[str, Path]:
-    """Return the cases' files by name, made where they are missing; half of the synthetic ones have no new lesion."""
-    folder.mkdir(parents=True, exist_ok=True)
-    cases = {}
-    for number in range(count):
-        cases[f"synthetic-{number:03d}"] = file = folder / f"synthetic-{number:03d}.npz"
-        if not file.is_file():
-            without = ("new",) if number // 2 % 2 else ()
-            _keep(file, make_case(CASES_SEED, number, without, backgrounds, shapes))
+def held_out_cases(
+    folder: Path, each: int, backgrounds: Sequence[Path], shapes: Sequence[np.ndarray], pairs: Path | None
+) -> Iterator[tuple[str, SyntheticPair]]:
+    """Yield cases with their names, made in `folder` where it does not hold them.
+
+    The first `each` changed and the first `each` unchanged cases of the synthetic validation set, a block of each; and the
+    real pairs in the folder `pairs`, whole.
+    """
+    left = {True: each, False: each}
+    needed = next((n for n in range(CASES) if min(_kinds(n + 1)) >= each), CASES - 1) + 1
+    for number, (name, pair) in enumerate(kept_cases(folder, needed, backgrounds, shapes)):
+        if left[is_unchanged(number)]:
+            left[is_unchanged(number)] -= 1
+            yield f"synthetic-{name}", block(pair)
     for patient in sorted(pairs.iterdir()) if pairs else ():
         if (patient / PAIR_TRUTH).is_file():
-            cases[f"pair-{patient.name}"] = file = folder / f"pair-{patient.name}.npz"
+            file = folder / f"pair-{patient.name}.npz"
             if not file.is_file():
-                _keep(file, prepare(patient, truth_file=PAIR_TRUTH, brain_file=PAIR_BRAIN))
-    return cases
+                store(file, prepare(patient, truth_file=PAIR_TRUTH, brain_file=PAIR_BRAIN))
+            yield f"pair-{patient.name}", load(file)
 
 
-def score(network: UNet, file: Path, threads: int, threshold: float = 0.5) -> Scores:
-    """Return the measures of a network on a case, on the network's 1 mm grid, in windows side by side."""
-    torch.set_num_threads(threads)
-    case = load(file)
-    probability = predict_probabilities(
-        network_runner(network, torch.device("cpu"), torch.float32),
-        case.time1,
-        case.time2,
-        case.brain,
-        overlap=0,
-    )
-    mask = remove_small_lesions((probability > threshold) & case.brain, SPACING_MM)
+def block(pair: SyntheticPair, edge: int = BLOCK_MM) -> SyntheticPair:
+    """Return the cube around the middle of the new lesions, or of the brain where there are none; cut where the grid ends."""
+    shown = pair.new_lesions if pair.new_lesions.any() else pair.brain
+    starts = [
+        int(np.clip(round(middle) - edge // 2, 0, max(0, length - edge)))
+        for middle, length in zip(ndimage.center_of_mass(shown), shown.shape, strict=True)
+    ]
+    return cut(pair, tuple(slice(start, start + edge) for start in starts))
+
+
+def score(predictor: Predictor, case: SyntheticPair) -> Scores:
+    """Return the measures of a network on a case, on the network's 1 mm grid; those that are no number are left out."""
+    mask = remove_small_lesions(predictor.probability(case) > predictor.threshold, SPACING_MM)
     measures = evaluate_pair(mask, case.new_lesions, SPACING_MM, surfaces=False).measures
     return {name: value for name, value in measures.items() if np.isfinite(value)}
 
 
-def _keep(file: Path, pair: SyntheticPair) -> None:
-    part = file.with_suffix(".part.npz")
-    arrays = {n: a if a.dtype == bool else a.astype(np.float16) for n, a in vars(pair).items()}
-    np.savez_compressed(part, **arrays)
-    part.replace(file)
+def _kinds(count: int) -> tuple[int, int]:
+    """Return how many of the first cases are unchanged, and changed."""
+    unchanged = sum(map(is_unchanged, range(count)))
+    return unchanged, count - unchanged

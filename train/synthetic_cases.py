@@ -64,6 +64,11 @@ def cropped(pair: SyntheticPair) -> SyntheticPair:
         slice(max(0, axis.start - MARGIN_VOXELS), axis.stop + MARGIN_VOXELS)
         for axis in ndimage.find_objects(pair.brain.astype(np.uint8))[0]
     )
+    return cut(pair, box)
+
+
+def cut(pair: SyntheticPair, box: tuple[slice, ...]) -> SyntheticPair:
+    """Return the part of a pair that lies in a box."""
     return SyntheticPair(**{name: image[box] for name, image in vars(pair).items()})
 
 

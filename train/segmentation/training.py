@@ -1,7 +1,11 @@
 """Stage 2 from its options to the end: sources, networks, objective, loop."""
 
+from collections.abc import Sequence
+from itertools import islice
+
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from lesionwise.devices import autocast, choose_precision
 from lesionwise.errors import UsageError
@@ -33,8 +37,10 @@ WORST_ERROR = 0.15
 """A metric network with a larger mean error on balanced pairs teaches little: 0.25 is what a constant 0.5 gets."""
 
 
-def train(options: Options) -> Run:
+def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
     """Train, or go on training, until the budget is used up.
+
+    `drawn`: the batches of all steps where they were drawn already, as `draw_batches` does.
 
     Raises:
         UsageError, InputError: the options do not fit together, or a file that they name is missing or wrong.
@@ -44,14 +50,7 @@ def train(options: Options) -> Run:
     torch.set_num_threads(options.threads)
     shards = _shards(options)
     lesion_loss = _lesion_loss(options, device)
-    sources = open_sources(
-        options.backgrounds,
-        options.shapes,
-        options.data,
-        options.cache,
-        options.fold,
-        options.synthetic_share,
-    )
+    sources = _sources(options)
     options.output.mkdir(parents=True, exist_ok=True)
 
     network = UNet(width=options.width, dropout=options.dropout)
@@ -78,8 +77,6 @@ def train(options: Options) -> Run:
         print(f"going on from step {run.step}")
 
     settings = patch_settings(options, shards)
-    augmentation = Augmentation(options.iqda, options.turns)
-    stream = TrainingStream(sources, settings, options.seed, augmentation)
     own = range(distributed.rank(), shards, distributed.processes())
     objective = Objective(lesion_loss, options.alpha, options.cross_entropy, options.balance_gradients)
     if options.compile:
@@ -93,7 +90,7 @@ def train(options: Options) -> Run:
         return objective(logits.float(), truth)
 
     run.train(
-        make_loader(stream.shards(own, run.step), options.workers),
+        drawn[run.step :] if drawn is not None else _loader(options, sources, settings, own, run.step),
         step_loss,
         lambda progress: learning_rate(options.rate, options.schedule, progress, run.step),
         log_steps=options.log_steps,
@@ -102,6 +99,31 @@ def train(options: Options) -> Run:
     )
     distributed.stop()
     return run
+
+
+def draw_batches(options: Options) -> list[Batch]:
+    """Return the batches of all of a training's steps, in memory: for trainings that are to see the very same ones."""
+    sources = _sources(options)
+    return list(islice(_loader(options, sources, patch_settings(options), range(1), 0), options.steps))
+
+
+def _sources(options: Options) -> Sources:
+    return open_sources(
+        options.backgrounds,
+        options.shapes,
+        options.data,
+        options.cache,
+        options.fold,
+        options.synthetic_share,
+    )
+
+
+def _loader(
+    options: Options, sources: Sources, settings: PatchSettings, shards: Sequence[int], batches_done: int
+) -> DataLoader[Batch]:
+    augmentation = Augmentation(options.iqda, options.turns)
+    stream = TrainingStream(sources, settings, options.seed, augmentation)
+    return make_loader(stream.shards(shards, batches_done), options.workers)
 
 
 def patch_settings(options: Options, shards: int = 1) -> PatchSettings:
