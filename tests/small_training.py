@@ -58,10 +58,16 @@ def options(output, **changes):
     return replace(small, **changes)
 
 
-def train(chosen):
+def train(chosen, drawn=None):
     """Train on balls and return the run."""
     with mock.patch.object(training, "open_sources", return_value=BallSources()):
-        return training.train(chosen)
+        return training.train(chosen, drawn)
+
+
+def draw_batches(chosen):
+    """Return the batches of balls of all steps of a training."""
+    with mock.patch.object(training, "open_sources", return_value=BallSources()):
+        return training.draw_batches(chosen)
 
 
 def train_as_one_of_two(rank, port, chosen):

@@ -1,7 +1,6 @@
 """What is written about trainings: the metric network's report, the gradient check, the ablation."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from train.metric_network.placed_lesions import Placed, lesions_of, paint
 from train.metric_network.report import accuracy, correlation, write_report
 from train.segmentation.losses import dice_loss
 from train.segmentation.options import Options
-from train.segmentation.training import draw_batches, train
 
 
 def test_accuracy_by_hand():
@@ -158,18 +156,6 @@ def test_the_block_of_a_case_holds_its_new_lesions_or_the_middle_of_the_brain():
     assert changed.new_lesions.sum() == 1
     unchanged = block(SyntheticPair(image, image, brain, new & ~new, new), edge=16)
     assert unchanged.time1[0, 0, 0] == image[12, 6, 2]  # the brain's middle is at 19.5, 14.5, 9.5
-
-
-def test_a_drawn_batch_is_the_one_that_the_training_would_have_drawn(tmp_path):
-    options = Options(
-        output=tmp_path / "a", width=8, patch=16, batch=2, steps=2, workers=0, pairs_in_block=1, iqda=False
-    )
-    drawn = draw_batches(options)
-    assert len(drawn) == 2
-    train(options, drawn)
-    train(replace(options, output=tmp_path / "b"))
-    states = [torch.load(tmp_path / name / "checkpoint.pt")["network"] for name in "ab"]
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 def test_arms_of_the_ablation_are_options_of_the_training():

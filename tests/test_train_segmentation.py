@@ -6,7 +6,7 @@ import socket
 import pytest
 import torch
 import torch.multiprocessing
-from small_training import PATCH, options, train, train_as_one_of_two
+from small_training import PATCH, draw_batches, options, train, train_as_one_of_two
 
 from lesionwise.errors import InputError, UsageError
 from train.loop import CHECKPOINT, Averaged, learning_rate, read_log
@@ -73,6 +73,16 @@ def test_f_stays_as_it_is_and_steers_the_segmentation_network(tmp_path, random_m
     assert any(not torch.equal(plain[name], steered[name]) for name in plain)
     lines = [line for line in log_of(tmp_path / "with_f") if "lesion_gradient" in line]
     assert all(line["lesion_gradient"] > 0 and line["lesion_weight"] == 5 for line in lines)
+
+
+def test_batches_drawn_before_are_those_that_the_training_would_draw(tmp_path):
+    """The arms of the ablation share them."""
+    chosen = {"steps": 3, "validation_patches": 0}
+    drawn = draw_batches(options(tmp_path, **chosen))
+    assert len(drawn) == 3
+    train(options(tmp_path / "given", **chosen), drawn)
+    train(options(tmp_path / "own", **chosen))
+    assert equal(state_of(tmp_path / "given")["network"], state_of(tmp_path / "own")["network"])
 
 
 def test_refreshing_changes_f_and_is_logged(tmp_path, random_metric_network):

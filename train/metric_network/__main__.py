@@ -53,6 +53,12 @@ from train.sources import EXISTING, FOLDER
 @click.option(
     "--walkers", default=0, show_default=True, help="Pairs more per step: maps that walk up F's gradient."
 )
+@click.option(
+    "--gradient-weight",
+    default=0.0,
+    show_default=True,
+    help="Of the term that teaches F's gradient to point to the errors.",
+)
 @click.option("--rate", default=1e-4, show_default=True, help="Learning rate of Adam (the paper: 1e-4).")
 @click.option("--schedule", type=click.Choice(["constant", "cosine"]), default="constant", show_default=True)
 @click.option("--average", default=0.99, show_default=True, help="Decay of the averaged weights.")
@@ -130,7 +136,7 @@ def train(output: Path, seed: int, **options: Any) -> None:
     )
     run.train(
         make_pair_loader(stream, options["workers"]),
-        lambda batch: metric_loss(network, walkers.join(batch), precision),
+        lambda batch: metric_loss(network, walkers.join(batch), precision, options["gradient_weight"]),
         lambda progress: learning_rate(options["rate"], options["schedule"], progress, run.step),
         epoch_steps=options["epoch_steps"],
         on_epoch=on_epoch,

@@ -23,6 +23,8 @@ DROPOUT = 0.1
 """Not published. Half of the features, as in the segmentation network, would blur a count of lesions."""
 POOLINGS = 3
 SMOOTHING_LESIONS = 0.02
+LARGEST_LOG_ODDS = 6.0
+"""Beyond these, probabilities of 0.0025 and 0.9975, the compact head sees no difference."""
 FEWEST = -5.0
 """Where the compact head's maps begin, before softplus: most of a patch holds no lesion."""
 
@@ -35,7 +37,7 @@ class MetricNetwork(nn.Module):
     published: three levels of two convolutions each, with widths 10, 20 | 20, 40 | 40, 80, group normalisation before each and
         a max-pooling and dropout after each level. The last one is flattened and goes through fully connected layers of
         4096, 2048, 1024 and 1 with dropout before each. A linear output: estimates may leave [0, 1]. For `patch` only.
-    compact: no normalisation, and global pooling by sums. Four maps, each at least 0, are summed over the patch: how many true
+    compact: sees the prediction's log odds (see `as_log_odds`). No normalisation, and global pooling by sums. Four maps, each at least 0, are summed over the patch: how many true
         lesions are found and missed, how many predicted ones are right and wrong; F1 is computed from the four sums.
         Normalising a patch by its own statistics would make the trace of a lesion depend on all others; without it, each
         counts the same. Any size that is a multiple of 8. At full resolution there is nothing but a layer that looks at
@@ -90,11 +92,20 @@ class MetricNetwork(nn.Module):
         return f1_of_counts(maps), maps
 
     def _features(self, prediction: Tensor, truth: Tensor) -> Tensor:
-        channels = torch.stack([prediction, truth, prediction * truth], dim=-1).movedim(
-            -1, 1
-        )  # channels last
+        seen = as_log_odds(prediction) if self.settings["head"] == "compact" else prediction
+        channels = torch.stack([seen, truth, seen * truth], dim=-1).movedim(-1, 1)  # channels last
         features: Tensor = self.trunk(channels)
         return features
+
+
+def as_log_odds(probabilities: Tensor) -> Tensor:
+    """Return the log odds of probabilities, clamped and scaled to [0, 1]: 0, 0.5 and 1 stay what they are.
+
+    A loss's gradient on the logits fades where a network is sure, by the sigmoid's slope, so that a lesion missed with
+    confidence would never be found. Of the log odds it does not fade.
+    """
+    odds = torch.logit(probabilities.float(), eps=1e-6).clamp(-LARGEST_LOG_ODDS, LARGEST_LOG_ODDS)
+    return (odds + LARGEST_LOG_ODDS) / (2 * LARGEST_LOG_ODDS)
 
 
 class LesionCounts(nn.Module):

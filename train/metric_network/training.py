@@ -10,6 +10,7 @@ from lesionwise.devices import autocast, choose_precision
 from train.loop import LARGEST_GRADIENT
 from train.metric_network.mask_pairs import PairBatch
 from train.metric_network.network import MetricNetwork
+from train.metric_network.walkers import start_logits
 
 COUNTS_WEIGHT = 0.01
 """Of the compact head's counts beside the squared error of F1."""
@@ -18,12 +19,15 @@ TINY = 1e-6
 
 
 def metric_loss(
-    network: MetricNetwork, batch: PairBatch, precision: torch.dtype = torch.float32
+    network: MetricNetwork,
+    batch: PairBatch,
+    precision: torch.dtype = torch.float32,
+    gradient_weight: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
     """Return the mean squared error of the estimates (paper, section 2.2) and what is logged.
 
     The compact head is also taught its counts, cell by cell: the deviance of a Poisson distribution, summed over a patch.
-    Told F1 alone, it would have to find out by itself that lesions are to be counted.
+    Told F1 alone, it would have to find out by itself that lesions are to be counted. `gradient_weight`: of `gradient_loss`.
     """
     device = next(network.parameters()).device
     prediction, truth, f1, counts = (part.to(device, non_blocking=True) for part in batch)
@@ -32,12 +36,35 @@ def metric_loss(
     squared = functional.mse_loss(estimates.float(), f1)
     error = float((estimates.detach() - f1).abs().mean())
     parts = {"squared_error": float(squared.detach()), "absolute_error": error}
+    if gradient_weight:
+        away = gradient_loss(network, batch, precision)
+        parts["gradient_away"] = float(away.detach())
+        squared = squared + gradient_weight * away
     if maps is None:
         return squared, parts
     maps = maps + TINY  # a softplus may underflow to 0
     deviance = (maps - counts - torch.xlogy(counts, maps / counts.clamp(min=TINY))).sum((1, 2, 3, 4)).mean()
     parts["counts_deviance"] = float(deviance.detach())
     return squared + COUNTS_WEIGHT * deviance, parts
+
+
+def gradient_loss(network: MetricNetwork, batch: PairBatch, precision: torch.dtype) -> Tensor:
+    """Return how far F's gradient points away from the errors: 1 - cosine, the mean over the pairs that have some; a scalar.
+
+    A network that estimates well may still have a gradient that leads nowhere. Along it the logits should rise where the
+    prediction misses a lesion and fall where it invents one: by the truth minus the thresholded prediction.
+    """
+    device = next(network.parameters()).device
+    prediction, truth, f1, _ = (part.to(device, non_blocking=True) for part in batch)
+    wanted = truth - (prediction > 0.5).float()
+    wrong = (f1 < 1) & wanted.flatten(1).any(1)
+    if not wrong.any():
+        return f1.new_zeros(())
+    logits = start_logits(prediction[wrong]).requires_grad_(True)
+    with autocast(device, precision):
+        estimates = network(logits.sigmoid(), truth[wrong])
+    (gradient,) = torch.autograd.grad(estimates.float().sum(), logits, create_graph=True)
+    return (1 - functional.cosine_similarity(gradient.flatten(1), wanted[wrong].flatten(1), eps=1e-9)).mean()
 
 
 def fine_tune(network: MetricNetwork, batches: Iterable[PairBatch], steps: int, rate: float) -> float:
