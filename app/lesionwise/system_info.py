@@ -80,7 +80,7 @@ def _training_data(manifest: Mapping[str, Any]) -> list[str]:
 
 def _validation(told: Mapping[str, Any]) -> list[str]:
     """Return what the manifest says of the validation: how it was done in a line, then a row of scores a case."""
-    scores = told.get("scores", told)
+    scores = told.get("scores", {})
     rows = {name: row for name, row in scores.items() if isinstance(row, Mapping)}
     if not rows:
         return ["validation: no scores in the manifest; see the model card"]
