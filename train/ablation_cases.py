@@ -16,8 +16,8 @@ from train.synthetic_cases import CASES, cut, is_unchanged, kept_cases
 
 PAIR_TRUTH, PAIR_BRAIN = "ground_truth_new_bright.nii.gz", "brain_mask_flair.nii.gz"
 
-BLOCK_MM = 112
-"""Of each synthetic case a cube of this edge is scored: a quarter of a brain, so that twelve trainings can be."""
+BLOCK_MM = 96
+"""Of each synthetic case a cube of this edge is scored: a sixth of a brain, so that twelve trainings can be."""
 
 Scores = dict[str, float]
 

@@ -37,11 +37,12 @@ class MetricNetwork(nn.Module):
     published: three levels of two convolutions each, with widths 10, 20 | 20, 40 | 40, 80, group normalisation before each and
         a max-pooling and dropout after each level. The last one is flattened and goes through fully connected layers of
         4096, 2048, 1024 and 1 with dropout before each. A linear output: estimates may leave [0, 1]. For `patch` only.
-    compact: sees the prediction's log odds (see `as_log_odds`). No normalisation, and global pooling by sums. Four maps, each at least 0, are summed over the patch: how many true
-        lesions are found and missed, how many predicted ones are right and wrong; F1 is computed from the four sums.
-        Normalising a patch by its own statistics would make the trace of a lesion depend on all others; without it, each
-        counts the same. Any size that is a multiple of 8. At full resolution there is nothing but a layer that looks at
-        each voxel by itself, where it can learn the threshold: 20 times less work than the published convolutions.
+    compact: sees the prediction's log odds (see `as_log_odds`). No normalisation, and global pooling by sums. Four maps, each
+        at least 0, are summed over the patch: how many true lesions are found and missed, how many predicted ones are right
+        and wrong; F1 is computed from the four sums. Normalising a patch by its own statistics would make the trace of a
+        lesion depend on all others; without it, each counts the same. Any size that is a multiple of 8. At full resolution
+        there is nothing but a layer that looks at each voxel by itself, where it can learn the threshold: 20 times less
+        work than the published convolutions.
     """
 
     def __init__(
