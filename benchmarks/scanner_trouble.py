@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from benchmarks.bench_registration import centre_mm, motion_about
+from lesionwise.case_files import Case
 from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.common_space import resample
 from lesionwise.engine import Engine, Settings
 from lesionwise.errors import PreprocessingError
-from lesionwise.pipeline import Case, finish_case, prepare_case, read_case
+from lesionwise.pipeline import finish_case, prepare_case, read_case
 from lesionwise.progress import Lines, Progress
 from lesionwise.volume import Volume, on_grid, read_mask, read_volume, write_image_like
 

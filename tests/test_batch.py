@@ -12,10 +12,11 @@ from small_case import BRAIN_MASK, QUICK_BATCH, write_patient, write_weights
 
 from lesionwise import cli
 from lesionwise.batch import computer as computer_module
+from lesionwise.case_files import Case
 from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.engine import Engine, Settings
 from lesionwise.inference import Windows
-from lesionwise.pipeline import Case, finish_case, prepare_case, segment_case
+from lesionwise.pipeline import finish_case, prepare_case, segment_case
 from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.progress import Progress
 

@@ -7,7 +7,7 @@ import pytest
 
 from lesionwise.batch.layouts import BatchCase
 from lesionwise.batch.tables import CaseResult
-from lesionwise.pipeline import Case
+from lesionwise.case_files import Case
 from lesionwise.report.cohort import (
     bar_chart,
     binned,

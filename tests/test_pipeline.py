@@ -14,8 +14,9 @@ from small_case import new_lesions, write_case, write_weights
 from stored_otherwise import WAYS, dice, dice_mapped_back, store
 
 from lesionwise import cli, pipeline, scan_pair
+from lesionwise.case_files import Case
 from lesionwise.engine import Engine, Settings
-from lesionwise.pipeline import Case, segment_case
+from lesionwise.pipeline import segment_case
 from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.preprocessing.registration import Registration
 from lesionwise.progress import Lines, Progress

@@ -4,8 +4,9 @@ import nibabel as nib
 import pytest
 from stored_otherwise import WAYS, dice_mapped_back, store
 
+from lesionwise.case_files import Case
 from lesionwise.engine import Settings
-from lesionwise.pipeline import Case, segment_case
+from lesionwise.pipeline import segment_case
 from lesionwise.progress import Progress
 
 SETTINGS = Settings(threads=0)

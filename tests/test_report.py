@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from small_case import write_case, write_weights
 
+from lesionwise.case_files import Case
 from lesionwise.engine import Settings
-from lesionwise.pipeline import Case, segment_case
+from lesionwise.pipeline import segment_case
 from lesionwise.preprocessing.atlas import painted_brain
 from lesionwise.progress import Progress
 from lesionwise.report.page import REPORT_PAGE, REPORT_TABLE

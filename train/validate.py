@@ -20,6 +20,7 @@ from typing import Any, NotRequired, TypedDict
 
 import click
 
+from lesionwise.case_files import Case
 from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.engine import Settings
 from lesionwise.errors import InputError, UsageError
@@ -27,7 +28,7 @@ from lesionwise.evaluation import evaluate_pair
 from lesionwise.evaluation_files import evaluate_files, read_evaluated_mask
 from lesionwise.files import json_writer, write_whole
 from lesionwise.inference import Windows
-from lesionwise.pipeline import Case, segment_case
+from lesionwise.pipeline import segment_case
 from lesionwise.progress import Lines, Progress
 from lesionwise.volume import check_same_grid, read_image, to_orientation
 from lesionwise.weights import MANIFEST, find_weights

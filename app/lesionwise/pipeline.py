@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lesionwise.calibration import tempered
 from lesionwise.case_description import describe_case, file_hashes
+from lesionwise.case_files import Case
 from lesionwise.engine import Engine, Settings
 from lesionwise.files import (
     Writer,
@@ -38,7 +39,7 @@ from lesionwise.preprocessing.recipe import CPU, Recipe, preprocess_pair
 from lesionwise.preprocessing.registration_residual import registration_residual_mm
 from lesionwise.progress import Progress
 from lesionwise.report.case_images import case_images
-from lesionwise.report.page import REPORT_PAGE, REPORT_TABLE, case_page
+from lesionwise.report.page import case_page
 from lesionwise.report.template_maps import place_case
 from lesionwise.scan_pair import (
     WORKING_ORDER,
@@ -52,50 +53,6 @@ from lesionwise.scan_pair import (
 from lesionwise.volume import Volume, check_nifti_name, image_writer, in_order_of, mask_writer, to_orientation
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Case:
-    """The files of one case: two scans in, a mask and on request more out.
-
-    `report`: a folder, made where it is missing, for the page `REPORT_PAGE` and the same table as `table`.
-    """
-
-    time1: Path
-    time2: Path
-    output: Path
-    probabilities: Path | None = None
-    table: Path | None = None
-    brain_mask: Path | None = None
-    report: Path | None = None
-
-    @property
-    def inputs(self) -> dict[str, Path]:
-        """The files that are read, by what they are."""
-        files = {"time1": self.time1, "time2": self.time2, "brain_mask": self.brain_mask}
-        return {name: path for name, path in files.items() if path}
-
-    @property
-    def outputs(self) -> list[Path]:
-        """The files that are written."""
-        return [path for path in (self.output, self.probabilities, *self.tables, self.page) if path]
-
-    @property
-    def extras(self) -> list[str]:
-        """What is written beside the mask and the table, by what it is."""
-        wanted = {"probabilities": self.probabilities, "report": self.report}
-        return [name for name, path in wanted.items() if path]
-
-    @property
-    def tables(self) -> list[Path]:
-        """The files that get the table: the one that was named, and the one in the report's folder."""
-        wanted = (self.table, self.report / REPORT_TABLE if self.report else None)
-        return list(dict.fromkeys(path for path in wanted if path))
-
-    @property
-    def page(self) -> Path | None:
-        """The page of the report."""
-        return self.report / REPORT_PAGE if self.report else None
 
 
 @dataclass(frozen=True)

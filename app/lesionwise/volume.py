@@ -1,8 +1,6 @@
 """Volumes: voxels that carry their geometry, read with every check an input needs and written like another.
 
-Arrays are indexed (x, y, z) as stored. Which geometry counts: the sform where its code is set, else the
-qform where its code is set, else the voxel sizes alone with axes running right, anterior, superior
-(NIfTI-1 standard, methods 3, 2 and 1).
+Arrays are indexed (x, y, z) as stored.
 """
 
 from dataclasses import dataclass
@@ -22,18 +20,10 @@ from nibabel.orientations import (
 )
 from numpy.typing import NDArray
 
-from lesionwise.errors import InputError, PreprocessingError, UsageError
+from lesionwise.errors import InputError, UsageError
 from lesionwise.files import Writer, write_whole
-from lesionwise.nifti import read_nifti, slabs, spatial_shape, write_nifti
-
-SIZE_RANGE = (16, 1024)
-"""Plausible number of voxels along each axis of a head scan."""
-
-SPACING_RANGE_MM = (0.2, 6.0)
-"""Plausible voxel sizes of a head scan."""
-
-SMALLEST_UNIT_VOLUME = 0.5
-"""What the unit vectors along the axes must span: a gantry's tilt of 30 degrees leaves 0.87, right angles 1."""
+from lesionwise.header_geometry import check_plausible, check_three_axes, stated_affine
+from lesionwise.nifti import read_nifti, slabs, write_nifti
 
 GRID_TOLERANCE = 1e-4
 """Two volumes are on one grid where no element of their affines differs by more."""
@@ -85,7 +75,7 @@ def read_volume(path: Path | str) -> Volume:
     Raises `InputError` with the file's name for anything else, `PreprocessingError` for a sheared grid.
     """
     path = Path(path)
-    volume = _read(path, partial(_check_plausible, path))
+    volume = _read(path, partial(check_plausible, path))
     lowest, highest = float(volume.data.min()), float(volume.data.max())
     if lowest == highest:
         raise InputError(f"{path}: every voxel has the value {lowest:g}; this is no image, export it again")
@@ -102,7 +92,7 @@ def read_image(path: Path | str) -> Volume:
     Returns float32 data as `read_volume`. Raises `InputError` with the file's name for anything else.
     """
     path = Path(path)
-    return _read(path, partial(_check_three_axes, path))
+    return _read(path, partial(check_three_axes, path))
 
 
 def read_mask(path: Path | str) -> Volume:
@@ -205,77 +195,9 @@ def _writer(path: Path, array: NDArray[Any], like: Volume) -> Writer:
 
 def _read(path: Path, check_header: Any) -> Volume:
     header, data = read_nifti(path, check_header)
-    affine = _affine(path, header)
+    affine = stated_affine(path, header)
     if not np.isfinite(data.sum(dtype=np.float64)):  # one number tells of any NaN or infinity
         raise InputError(
             f"{path}: some voxels are not finite numbers (NaN or infinite); export the image again"
         )
     return Volume(data, affine, header, str(path))
-
-
-def _check_three_axes(path: Path, header: Any) -> None:
-    shape = spatial_shape(header)
-    if len(shape) != 3:
-        sizes = " x ".join(map(str, shape)) or "1"
-        advice = "give one 3D volume" if len(shape) < 3 else "split it and give one 3D volume"
-        raise InputError(f"{path}: the image has {len(shape)} axes ({sizes}) and not 3; {advice}")
-
-
-def _check_plausible(path: Path, header: Any) -> None:
-    _check_three_axes(path, header)
-    shape = spatial_shape(header)
-    if min(shape) < SIZE_RANGE[0] or max(shape) > SIZE_RANGE[1]:
-        sizes = " x ".join(map(str, shape))
-        raise InputError(
-            f"{path}: {sizes} voxels is no size of a head scan ({SIZE_RANGE[0]} to {SIZE_RANGE[1]} an axis)"
-        )
-    spacing = header["pixdim"][1:4]
-    if not np.all((spacing >= SPACING_RANGE_MM[0]) & (spacing <= SPACING_RANGE_MM[1])):
-        sizes = " x ".join(f"{size:g}" for size in spacing)
-        low, high = SPACING_RANGE_MM
-        raise InputError(
-            f"{path}: voxels of {sizes} mm are no head scan's ({low} to {high} mm); check the header"
-        )
-
-
-def _affine(path: Path, header: Any) -> NDArray[np.float64]:
-    """Return the affine that counts, if it is one: finite, with right angles, of the stated voxel sizes."""
-    spacing = np.asarray(header["pixdim"][1:4], dtype=np.float64)
-    if int(header["sform_code"]) > 0:
-        with np.errstate(invalid="ignore"):  # a signalling NaN; it is refused below
-            affine = np.asarray(header.get_sform(), dtype=np.float64)
-        kind = "sform"
-    elif int(header["qform_code"]) > 0:
-        affine = _qform(path, header)
-        kind = "qform"
-    else:
-        affine = np.diag([*spacing, 1.0])
-        kind = "voxel size"
-    columns = affine[:3, :3]
-    if not np.isfinite(affine).all() or np.any(voxel_sizes(affine) < 1e-6):
-        raise InputError(
-            f"{path}: the header's {kind} is not a geometry (zero or not finite); export the image again"
-        )
-    directions = columns / voxel_sizes(affine)
-    if abs(np.linalg.det(directions)) < SMALLEST_UNIT_VOLUME:
-        raise InputError(f"{path}: the header's {kind} is flat; export the image again")
-    if np.abs(directions.T @ directions - np.eye(3)).max() > 0.02:
-        # A sound file (a tilted gantry gives such), which preprocessing does not serve.
-        raise PreprocessingError(
-            f"{path}: the header's {kind} is sheared (a tilted gantry?); resample it to a grid of right angles"
-        )
-    if not np.allclose(voxel_sizes(affine), spacing, rtol=0.01):
-        raise InputError(
-            f"{path}: the header's {kind} and pixdim disagree on the voxel size; correct the header"
-        )
-    return affine
-
-
-def _qform(path: Path, header: Any) -> NDArray[np.float64]:
-    plain = header.copy()
-    if plain["pixdim"][0] not in (-1, 1):  # the standard: anything but -1 means 1
-        plain["pixdim"][0] = 1
-    try:
-        return np.asarray(plain.get_qform(), dtype=np.float64)
-    except Exception as error:  # nibabel raises several types here
-        raise InputError(f"{path}: the header's qform is not a rotation; export the image again") from error

@@ -18,9 +18,9 @@ from lesionwise.batch.layouts import BatchCase
 from lesionwise.batch.resume import finished_report
 from lesionwise.batch.tables import DONE, FAILED, CaseResult
 from lesionwise.case_description import describe_computation
+from lesionwise.case_files import Case
 from lesionwise.engine import Engine, Settings
 from lesionwise.errors import DeviceError, LesionwiseError, UsageError, explain
-from lesionwise.pipeline import Case
 from lesionwise.progress import Display, Progress
 from lesionwise.weights import named_weights
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lesionwise.case_description import file_hashes
+from lesionwise.case_files import Case
 from lesionwise.errors import InputError
-from lesionwise.pipeline import Case
 
 
 def finished_report(case: Case, computation: Mapping[str, Any]) -> dict[str, Any] | None:

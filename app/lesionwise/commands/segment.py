@@ -45,7 +45,8 @@ def command(
     Both scans are whole-head 3D FLAIRs of one patient (.nii or .nii.gz), on one grid or with --register.
     The mask has the grid and the header geometry of time 1; with --register those of time 2.
     """
-    from lesionwise.pipeline import Case, segment_case
+    from lesionwise.case_files import Case
+    from lesionwise.pipeline import segment_case
     from lesionwise.progress import show_progress
 
     case = Case(time1, time2, output, probabilities, table, brain_mask, page)

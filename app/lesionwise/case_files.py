@@ -1,0 +1,50 @@
+"""The files of a case: what is read, what is written, and what else was asked for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lesionwise.report.page import REPORT_PAGE, REPORT_TABLE
+
+
+@dataclass(frozen=True)
+class Case:
+    """The files of one case: two scans in, a mask and on request more out.
+
+    `report`: a folder, made where it is missing, for the page `REPORT_PAGE` and the same table as `table`.
+    """
+
+    time1: Path
+    time2: Path
+    output: Path
+    probabilities: Path | None = None
+    table: Path | None = None
+    brain_mask: Path | None = None
+    report: Path | None = None
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """The files that are read, by what they are."""
+        files = {"time1": self.time1, "time2": self.time2, "brain_mask": self.brain_mask}
+        return {name: path for name, path in files.items() if path}
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The files that are written."""
+        return [path for path in (self.output, self.probabilities, *self.tables, self.page) if path]
+
+    @property
+    def extras(self) -> list[str]:
+        """What is written beside the mask and the table, by what it is."""
+        wanted = {"probabilities": self.probabilities, "report": self.report}
+        return [name for name, path in wanted.items() if path]
+
+    @property
+    def tables(self) -> list[Path]:
+        """The files that get the table: the one that was named, and the one in the report's folder."""
+        wanted = (self.table, self.report / REPORT_TABLE if self.report else None)
+        return list(dict.fromkeys(path for path in wanted if path))
+
+    @property
+    def page(self) -> Path | None:
+        """The page of the report."""
+        return self.report / REPORT_PAGE if self.report else None
