@@ -8,9 +8,9 @@ import torch
 
 from lesionwise.errors import InputError
 from train.metric_network.files import export_metric_network, load_metric_network, save_metric_network
-from train.metric_network.network import LesionCounts, MetricNetwork
+from train.metric_network.network import LesionCounts, MetricNetwork, as_log_odds
 from train.metric_network.targets import patch_f1
-from train.metric_network.training import fine_tune, metric_loss
+from train.metric_network.training import fine_tune, gradient_loss, metric_loss
 from train.metric_network.walkers import Walkers, walked
 
 
@@ -86,7 +86,8 @@ def test_product_channel_tells_overlap_from_distance():
     network.trunk.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     prediction, truth = torch.rand(1, 16, 16, 16), (torch.rand(1, 16, 16, 16) > 0.5).float()
     network(prediction, truth)
-    torch.testing.assert_close(seen[0][0], torch.stack([prediction[0], truth[0], prediction[0] * truth[0]]))
+    odds = as_log_odds(prediction[0])
+    torch.testing.assert_close(seen[0][0], torch.stack([odds, truth[0], odds * truth[0]]))
 
 
 def test_four_sums_make_f1():
@@ -152,6 +153,44 @@ def test_loss_is_the_mean_squared_error():
     wrong = metric_loss(network, (prediction, truth, f1, counts + 1))
     assert wrong[1]["counts_deviance"] > parts["counts_deviance"] == pytest.approx(0, abs=1e-4)
     assert wrong[1]["squared_error"] == parts["squared_error"]
+
+
+class Steered(torch.nn.Module):
+    """Estimates by the log odds times a direction: that direction is its gradient on the logits."""
+
+    def __init__(self, direction):
+        super().__init__()
+        self.direction = torch.nn.Parameter(direction)
+
+    def forward(self, prediction, truth):
+        return (torch.logit(prediction, eps=1e-6) * self.direction).sum((1, 2, 3))
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(3.0, 0.0), (-1.0, 2.0)])
+def test_gradient_loss_is_0_where_the_gradient_points_to_the_errors_and_2_where_away(factor, expected):
+    truth, prediction = torch.zeros(2, 8, 8, 8), torch.full((2, 8, 8, 8), 0.1)
+    truth[0, 1, 1, 1:4] = 1  # missed in the first pair
+    prediction[0, 6, 6, 6] = 0.9  # invented in the first pair; the second has no error
+    towards = torch.zeros(2, 8, 8, 8)
+    towards[0, 1, 1, 1:4] = 1
+    towards[0, 6, 6, 6] = -1
+    network = Steered(factor * towards[:1])
+    batch = prediction, truth, torch.tensor([0.0, 1.0]), torch.zeros(2, 4, 1, 1, 1)
+    loss = gradient_loss(network, batch, torch.float32)
+    assert loss.item() == pytest.approx(expected, abs=1e-5)
+    loss.backward()
+    assert network.direction.grad is not None
+    right = truth, truth, torch.ones(2), batch[3]
+    assert gradient_loss(network, right, torch.float32).item() == 0
+
+
+def test_log_odds_keep_masks_and_the_threshold_and_do_not_fade_where_a_network_is_sure():
+    given = torch.tensor([0.0, 0.5, 1.0])
+    assert as_log_odds(given).tolist() == [0.0, 0.5, 1.0]
+    for logit in (-4.0, 0.0, 4.0):  # the same slope everywhere: one part in twice 6
+        variable = torch.tensor(logit, requires_grad=True)
+        as_log_odds(variable.sigmoid()).backward()
+        assert variable.grad.item() == pytest.approx(1 / 12, rel=1e-3)
 
 
 def test_fine_tuning_learns_a_batch():
