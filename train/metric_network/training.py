@@ -15,6 +15,9 @@ from train.metric_network.walkers import start_logits
 COUNTS_WEIGHT = 0.01
 """Of the compact head's counts beside the squared error of F1."""
 
+ENOUGH = 0.35
+"""Cosine of F's gradient with the direction of the errors above which nothing is asked of it."""
+
 TINY = 1e-6
 
 
@@ -38,7 +41,7 @@ def metric_loss(
     parts = {"squared_error": float(squared.detach()), "absolute_error": error}
     if gradient_weight:
         away = gradient_loss(network, batch, precision)
-        parts["gradient_away"] = float(away.detach())
+        parts["gradient_lacks"] = float(away.detach())
         squared = squared + gradient_weight * away
     if maps is None:
         return squared, parts
@@ -49,10 +52,11 @@ def metric_loss(
 
 
 def gradient_loss(network: MetricNetwork, batch: PairBatch, precision: torch.dtype) -> Tensor:
-    """Return how far F's gradient points away from the errors: 1 - cosine, the mean over the pairs that have some; a scalar.
+    """Return how far F's gradient points away from the errors, the mean over the pairs that have some; a scalar.
 
     A network that estimates well may still have a gradient that leads nowhere. Along it the logits should rise where the
-    prediction misses a lesion and fall where it invents one: by the truth minus the thresholded prediction.
+    prediction misses a lesion and fall where it invents one: by the truth minus the thresholded prediction. What a pair's
+    cosine with that lacks to ENOUGH counts; asked for more, F pays with its estimates.
     """
     device = next(network.parameters()).device
     prediction, truth, f1, _ = (part.to(device, non_blocking=True) for part in batch)
@@ -64,7 +68,8 @@ def gradient_loss(network: MetricNetwork, batch: PairBatch, precision: torch.dty
     with autocast(device, precision):
         estimates = network(logits.sigmoid(), truth[wrong])
     (gradient,) = torch.autograd.grad(estimates.float().sum(), logits, create_graph=True)
-    return (1 - functional.cosine_similarity(gradient.flatten(1), wanted[wrong].flatten(1), eps=1e-9)).mean()
+    cosines = functional.cosine_similarity(gradient.flatten(1), wanted[wrong].flatten(1), eps=1e-9)
+    return (ENOUGH - cosines).clamp(min=0).mean()
 
 
 def fine_tune(network: MetricNetwork, batches: Iterable[PairBatch], steps: int, rate: float) -> float:
