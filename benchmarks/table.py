@@ -47,7 +47,8 @@ def cpu_seconds_in_turn(*ways: Callable[[], object], repeats: int = 3) -> list[f
 
 def markdown(rows: Iterable[Row]) -> str:
     """Return the file of results: the machine, then the table."""
-    lines = ["# Benchmarks", "", "Written by `make bench`; CPU seconds, all ways of a row in one run.", ""]
+    told = "Written by `make bench`, or by `python -m benchmarks MODULE` for a part; the ways of a row in one run."
+    lines = ["# Benchmarks", "", told, ""]
     lines += [f"Machine: {machine()}.", "", "| what | ratio | bar | reached |", "|---|---|---|---|"]
     for row in rows:
         bar = "" if row.bar is None else f"{'<=' if row.growth else '>='} {row.bar:g}"
