@@ -65,8 +65,3 @@ def seconds_before_first_step(*arguments: object) -> float:
     process.terminate()
     process.communicate()
     return seconds - float(line.split()[-2])
-
-
-if __name__ == "__main__":
-    for row in rows():
-        print(f"{row.name}: {row.ratio:.3g}")
