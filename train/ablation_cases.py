@@ -31,11 +31,12 @@ def held_out_cases(
     real pairs in the folder `pairs`, whole.
     """
     left = {True: each, False: each}
-    needed = next((n for n in range(CASES) if min(_kinds(n + 1)) >= each), CASES - 1) + 1
-    for number, (name, pair) in enumerate(kept_cases(folder, needed, backgrounds, shapes)):
+    for number, (name, pair) in enumerate(kept_cases(folder, CASES, backgrounds, shapes)):
         if left[is_unchanged(number)]:
             left[is_unchanged(number)] -= 1
             yield f"synthetic-{name}", block(pair)
+        if not any(left.values()):
+            break
     for patient in sorted(pairs.iterdir()) if pairs else ():
         if (patient / PAIR_TRUTH).is_file():
             file = folder / f"pair-{patient.name}.npz"
@@ -59,9 +60,3 @@ def score(predictor: Predictor, case: SyntheticPair) -> Scores:
     mask = remove_small_lesions(predictor.probability(case) > predictor.threshold, SPACING_MM)
     measures = evaluate_pair(mask, case.new_lesions, SPACING_MM, surfaces=False).measures
     return {name: value for name, value in measures.items() if np.isfinite(value)}
-
-
-def _kinds(count: int) -> tuple[int, int]:
-    """Return how many of the first cases are unchanged, and changed."""
-    unchanged = sum(map(is_unchanged, range(count)))
-    return unchanged, count - unchanged

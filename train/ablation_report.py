@@ -108,8 +108,9 @@ def plot(by_arm: Runs, file: Path) -> None:
             axes.set(title=f"{column}, synthetic cases", xticks=[])
         for path in paths:
             lines = [line for line in read_log(path) if "dice_loss" in line]
-            losses = ndimage.uniform_filter1d([line["dice_loss"] for line in lines] or [0.0], SMOOTHED_OVER)
-            panels[2].plot([line["step"] for line in lines], losses[: len(lines)], color=f"C{number}")
+            if lines:  # the start of all was not trained
+                losses = ndimage.uniform_filter1d([line["dice_loss"] for line in lines], SMOOTHED_OVER)
+                panels[2].plot([line["step"] for line in lines], losses, color=f"C{number}")
     panels[0].legend(fontsize="small")
     panels[2].set(title="1 - Dice, training patches", xlabel="step")
     figure.savefig(file, dpi=100)

@@ -40,9 +40,9 @@ def metric_loss(
     error = float((estimates.detach() - f1).abs().mean())
     parts = {"squared_error": float(squared.detach()), "absolute_error": error}
     if gradient_weight:
-        away = gradient_loss(network, batch, precision)
-        parts["gradient_lacks"] = float(away.detach())
-        squared = squared + gradient_weight * away
+        lacking = gradient_loss(network, batch, precision)
+        parts["gradient_lacks"] = float(lacking.detach())
+        squared = squared + gradient_weight * lacking
     if maps is None:
         return squared, parts
     maps = maps + TINY  # a softplus may underflow to 0
