@@ -17,6 +17,9 @@ from lesionwise.network import PATCH_SIZE
 
 Floats = NDArray[np.float32]
 
+SPACING_MM = 1.0
+"""Of the network's voxels."""
+
 RAS = np.array([[0, 1], [1, 1], [2, 1]])
 """Orientation of axes that run right, anterior, superior, in nibabel's notation."""
 
@@ -71,7 +74,7 @@ def network_grid(
     mask: NDArray[np.bool_],
     affine: NDArray[np.float64],
     margin_mm: float = 8.0,
-    spacing_mm: float = 1.0,
+    spacing_mm: float = SPACING_MM,
     smallest: int = PATCH_SIZE,
 ) -> NetworkGrid:
     """Lay the network's grid over the box of a brain mask (x, y, z) with a margin.

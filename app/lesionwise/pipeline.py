@@ -51,6 +51,7 @@ from lesionwise.scan_pair import (
     read_pair,
 )
 from lesionwise.volume import Volume, check_nifti_name, image_writer, in_order_of, mask_writer, to_orientation
+from lesionwise.working_resolution import at_working_resolution, outputs_as_read
 
 Floats = NDArray[np.float32]
 
@@ -122,7 +123,10 @@ def prepare_case(
 ) -> PreparedCase:
     """Find the brain and preprocess: all that comes before the network; on the CPU, but a GPU denoises."""
     output_grid = settings.output_grid if settings.register else None
-    study = prepare_study(scans.pair, output_grid, settings.brain_extraction, threads, progress)
+    with progress.step("resampling"):
+        joined = at_working_resolution(scans.pair)
+    study = prepare_study(joined, output_grid, settings.brain_extraction, threads, progress)
+    study = outputs_as_read(study, joined, scans.pair)
     brain = leave_out_unseen(study.time1, study.time2, study.brain, progress)
     first, second, inside = (to_orientation(v, WORKING_ORDER) for v in (study.time1, study.time2, brain))
     pair = prepare_pair(first, second, inside, settings.recipe, threads, progress, device)

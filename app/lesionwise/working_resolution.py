@@ -1,0 +1,83 @@
+"""Scans finer than the network's voxels: joined to about 1 mm before any work is done on them, and the way back.
+
+The network sees voxels of 1 mm. Of a scan of 0.5 mm it sees no more when brain extraction, bias correction and denoising
+have worked on eight times the voxels; many such scans are interpolated by the scanner to begin with.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionwise.common_space import resample
+from lesionwise.network_grid import SPACING_MM
+from lesionwise.scan_pair import WORKING_ORDER, ScanPair, Study
+from lesionwise.volume import Volume, on_grid, to_orientation
+
+ROUNDING_MM = 1e-3
+"""A header's 0.5 mm may be 0.50004."""
+
+
+def at_working_resolution(pair: ScanPair) -> ScanPair:
+    """Return the pair with voxels joined along each axis of which two or more fit into 1 mm; most pairs as they are.
+
+    Scans become means of the joined voxels; the brain mask what is more than half brain.
+    """
+    time1, time2 = (_joined(scan) for scan in (pair.time1, pair.time2))
+    if pair.brain is None or time1 is pair.time1:
+        return replace(pair, time1=time1, time2=time2)
+    share = _joined(replace(pair.brain, data=pair.brain.data.astype(np.float32)))
+    return ScanPair(time1, time2, replace(share, data=share.data > 0.5))
+
+
+def outputs_as_read(study: Study, joined: ScanPair, pair: ScanPair) -> Study:
+    """Return the study of a joined pair with outputs that lie on the grid of the scan as it was read.
+
+    Outputs on the half-way grid stay there.
+    """
+    for small, read in ((joined.time1, pair.time1), (joined.time2, pair.time2)):
+        if study.output is small and small is not read:
+
+            def way_back(
+                array: NDArray[np.float32], small: Volume = small, read: Volume = read
+            ) -> NDArray[np.float32]:
+                return _split(study.to_output(array), small, read)
+
+            return replace(study, output=read, way_back=way_back)
+    return study
+
+
+def joined_voxels(spacing_mm: tuple[float, float, float]) -> tuple[int, ...]:
+    """Return how many voxels along each axis make one to work on: as many as fit into 1 mm, at least one."""
+    return tuple(max(1, int(SPACING_MM / (size - ROUNDING_MM))) for size in spacing_mm)
+
+
+def _joined(volume: Volume) -> Volume:
+    """Return a volume's means over blocks, in the working order, so that the way it is stored changes nothing."""
+    turned = to_orientation(volume, WORKING_ORDER)
+    factors = joined_voxels(turned.spacing_mm)
+    if factors == (1, 1, 1):
+        return volume
+    data = turned.data
+    for axis, factor in enumerate(factors):
+        data = _means(data, axis, factor)
+    affine = turned.affine @ np.diag([*factors, 1.0])
+    affine[:3, 3] += turned.affine[:3, :3] @ ((np.array(factors) - 1) / 2)
+    return on_grid(data, affine, volume)
+
+
+def _means(data: NDArray[Any], axis: int, factor: int) -> NDArray[np.float32]:
+    """Return the means of each `factor` planes along an axis; the last plane is repeated where some are missing."""
+    if factor == 1:
+        return data
+    planes = np.arange(0, data.shape[axis], factor)
+    total = data.take(planes, axis).astype(np.float32)
+    for step in range(1, factor):
+        total += data.take(np.minimum(planes + step, data.shape[axis] - 1), axis)
+    return np.asarray(total / np.float32(factor))
+
+
+def _split(array: NDArray[np.float32], small: Volume, read: Volume) -> NDArray[np.float32]:
+    """Bring an array on the joined grid to that of the scan as read: linear, 0 outside."""
+    return resample(array, small.affine, np.eye(4), read.data.shape, read.affine)
