@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lesionwise.errors import InputError
+from lesionwise.errors import InputError, UsageError
 from train.metric_network.files import export_metric_network, load_metric_network, save_metric_network
-from train.metric_network.network import LesionCounts, MetricNetwork, as_log_odds
+from train.metric_network.join import joined
+from train.metric_network.network import LesionCounts, MetricNetwork, as_log_odds, f1_of_counts
 from train.metric_network.targets import patch_f1
 from train.metric_network.training import ENOUGH, fine_tune, gradient_loss, metric_loss
 from train.metric_network.walkers import Walkers, walked
@@ -83,7 +84,7 @@ def test_pairs_of_a_batch_do_not_influence_each_other():
 def test_product_channel_tells_overlap_from_distance():
     network = small("compact").eval()
     seen = []
-    network.trunk.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    network.members[0].trunk.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     prediction, truth = torch.rand(1, 16, 16, 16), (torch.rand(1, 16, 16, 16) > 0.5).float()
     network(prediction, truth)
     odds = as_log_odds(prediction[0])
@@ -99,12 +100,12 @@ def test_four_sums_make_f1():
     wanted = torch.tensor([3.0, 1.0, 2.0, 2.0])
     features = torch.log(torch.expm1(wanted)).reshape(1, 4, 1, 1, 1)  # softplus backwards
     s, p = 3.02 / 4.02, 2.02 / 4.02
-    assert float(counts(features)) == pytest.approx(2 * s * p / (s + p), rel=1e-5)
+    assert float(f1_of_counts(counts(features)).detach()) == pytest.approx(2 * s * p / (s + p), rel=1e-5)
 
 
-@pytest.mark.parametrize("wrong", [{"head": "large"}, {"patch": 20}])
+@pytest.mark.parametrize("wrong", [{"head": "large"}, {"patch": 20}, {"head": "published", "members": 3}])
 def test_wrong_settings_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"large|20"):
+    with pytest.raises(ValueError, match=r"large|20|3 members"):
         MetricNetwork(**wrong)
 
 
@@ -115,6 +116,19 @@ def test_file_gives_the_same_network_again(tmp_path):
     pair = torch.rand(1, 16, 16, 16), torch.rand(1, 16, 16, 16)
     assert step == 12
     assert torch.equal(again.eval()(*pair), network(*pair))
+
+
+def test_joined_networks_estimate_the_mean(tmp_path):
+    first, second = (MetricNetwork("compact", 16, width=5).eval() for _ in range(2))
+    network = joined([first, second]).eval()
+    save_metric_network(tmp_path, network, network.state_dict(), step=3)
+    again = load_metric_network(tmp_path)[0].eval()
+    pair = torch.rand(2, 16, 16, 16), torch.rand(2, 16, 16, 16)
+    torch.testing.assert_close(again(*pair), (first(*pair) + second(*pair)) / 2)
+    maps = torch.stack([network.counted(*pair)[1] for network in (first, second)]).mean(0)
+    torch.testing.assert_close(again.counted(*pair)[1], maps)
+    with pytest.raises(UsageError, match="one width"):
+        joined([first, small("published")])
 
 
 def test_exported_files_give_the_same_network_and_no_other(tmp_path):
@@ -209,7 +223,7 @@ def test_a_walk_goes_up_f_by_the_step():
     truths = (torch.rand(2, 16, 16, 16, generator=torch.Generator().manual_seed(1)) > 0.9).float()
     logits = torch.zeros(2, 16, 16, 16)
     with torch.no_grad():
-        network.head.maps.bias.fill_(0.0)  # away from where the estimate is flat
+        network.members[0].head.maps.bias.fill_(0.0)  # away from where the estimate is flat
     steps = torch.tensor([0.01, 0.02])
     moved = walked(network, logits, truths, steps, torch.float32)
     torch.testing.assert_close((moved - logits).abs().amax((1, 2, 3)), steps)

@@ -31,7 +31,13 @@ from train.sources import EXISTING, FOLDER
 @click.option("--head", type=click.Choice(HEADS), default="compact", show_default=True)
 @click.option("--patch", default=64, show_default=True, help="Edge of a patch in voxels.")
 @click.option("--width", type=int, help="Channels of the first layer [default: 10 published, 8 compact].")
-@click.option("--dropout", default=0.1, show_default=True)
+@click.option("--dropout", default=0.1, show_default=True, help="Of the published head.")
+@click.option(
+    "--members",
+    default=1,
+    show_default=True,
+    help="Compact heads whose mean is the estimate, trained together.",
+)
 @click.option("--definition", type=click.Choice(DEFINITIONS), default="organisers", show_default=True)
 @click.option("--shapes", multiple=True, type=EXISTING, help="Real lesion shapes: .npz or folder of masks.")
 @click.option("--masks", multiple=True, type=EXISTING, help="Folder of lesion masks of whole heads, 1 mm.")
@@ -82,7 +88,9 @@ def train(output: Path, seed: int, **options: Any) -> None:
     """Train, or go on training, until the budget is used up; write `metric_network.pt` and a report."""
     torch.manual_seed(seed)
     torch.set_num_threads(options["threads"])
-    network = MetricNetwork(options["head"], options["patch"], options["width"], options["dropout"])
+    network = MetricNetwork(
+        options["head"], options["patch"], options["width"], options["dropout"], options["members"]
+    )
     if options["initial"] is not None:
         network.load_state_dict(load_metric_network(options["initial"])[0].state_dict())
     device = torch.device(options["device"])

@@ -72,7 +72,9 @@ def load_metric_network(path: Path) -> tuple[MetricNetwork, int]:
         EOFError,
         SafetensorError,
     ) as error:
-        raise InputError(f"{file}: this is no metric network; name the file or folder of one") from error
+        raise InputError(
+            f"{file}: this is no metric network of this version; name the file or folder of one"
+        ) from error
 
 
 def _exported(folder: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The metric network F of the paper (Fig. 2): an estimate of the lesion-wise F1 from a prediction and a truth.
 
 Two heads with one interface. The published one holds 178 M parameters, nearly all in its first fully connected layer; the
-compact one holds 306 k and takes patches of any size.
+compact one holds 306 k a member and takes patches of any size.
 """
 
 from itertools import pairwise
@@ -32,17 +32,8 @@ FEWEST = -5.0
 class MetricNetwork(nn.Module):
     """Prediction and truth (N, x, y, z), probabilities or masks -> estimated lesion-wise F1 (N).
 
-    The input channels are prediction, truth and their product. Two trunks and heads:
-
-    published: three levels of two convolutions each, with widths 10, 20 | 20, 40 | 40, 80, group normalisation before each and
-        a max-pooling and dropout after each level. The last one is flattened and goes through fully connected layers of
-        4096, 2048, 1024 and 1 with dropout before each. A linear output: estimates may leave [0, 1]. For `patch` only.
-    compact: sees the prediction's log odds (see `as_log_odds`). No normalisation, and global pooling by sums. Four maps, each
-        at least 0, are summed over the patch: how many true lesions are found and missed, how many predicted ones are right
-        and wrong; F1 is computed from the four sums. Normalising a patch by its own statistics would make the trace of a
-        lesion depend on all others; without it, each counts the same. Any size that is a multiple of 8. At full resolution
-        there is nothing but a layer that looks at each voxel by itself, where it can learn the threshold: 20 times less
-        work than the published convolutions.
+    Two heads, `Published` and `Compact`. There may be several members of the compact one: the estimate is their mean, which
+    errs less than each, and so does its gradient.
     """
 
     def __init__(
@@ -51,52 +42,88 @@ class MetricNetwork(nn.Module):
         patch: int = PUBLISHED_PATCH,
         width: int | None = None,
         dropout: float = DROPOUT,
+        members: int = 1,
     ) -> None:
-        """`width`: of the first layer, by default that of WIDTHS.
+        """`width`: of the first layer, by default that of WIDTHS. `patch`: edge in voxels; it binds the published head.
 
-        Raises ValueError for a head that is none of HEADS or a `patch` that is no multiple of 8.
+        Raises ValueError for a head that is none of HEADS, a `patch` that is no multiple of 8, or several members of the
+        published head.
         """
         if head not in HEADS:
             raise ValueError(f"the head {head!r} is none of {', '.join(HEADS)}")
         if patch % 2**POOLINGS:
             raise ValueError(f"a patch of {patch} voxels is no multiple of {2**POOLINGS}")
+        if members < 1 or (head == "published" and members > 1):
+            raise ValueError(f"{members} members: the published head has one, the compact one at least one")
         super().__init__()
         w = width or WIDTHS[head]
-        self.settings = {"head": head, "patch": patch, "width": w, "dropout": dropout}
-        self.head: nn.Module
-        if head == "published":
-            self.trunk = nn.Sequential(
-                *_level(3, w, 2 * w, dropout),
-                *_level(2 * w, 2 * w, 4 * w, dropout),
-                *_level(4 * w, 4 * w, 8 * w, dropout),
-            )
-            sizes = (8 * w * (patch // 2**POOLINGS) ** 3, *FULLY_CONNECTED, 1)
-            layers: list[nn.Module] = [nn.Flatten()]
-            for before, after in pairwise(sizes):
-                layers += [nn.Dropout(dropout), nn.Linear(before, after), nn.ReLU(inplace=True)]
-            self.head = nn.Sequential(*layers[:-1], nn.Flatten(0))
-        else:
-            self.trunk = _compact_trunk(w)
-            self.head = LesionCounts(8 * w)
+        self.settings = {"head": head, "patch": patch, "width": w, "dropout": dropout, "members": members}
+        self.members = nn.ModuleList(
+            Published(w, patch, dropout) if head == "published" else Compact(w) for _ in range(members)
+        )
 
     def forward(self, prediction: Tensor, truth: Tensor) -> Tensor:
         """Return the estimates (N)."""
-        estimate: Tensor = self.head(self._features(prediction, truth))
-        return estimate
+        return self.counted(prediction, truth)[0]
 
     def counted(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the estimates (N) and the compact head's four maps (N, 4, x / 8, y / 8, z / 8); None for the other."""
-        features = self._features(prediction, truth)
-        if not isinstance(self.head, LesionCounts):
-            return self.head(features), None
-        maps = self.head.counts(features)
+        found = [member(prediction, truth) for member in self.members]
+        estimates = torch.stack([estimate for estimate, _ in found]).mean(0)
+        maps = [counts for _, counts in found if counts is not None]
+        return estimates, torch.stack(maps).mean(0) if maps else None
+
+
+class Published(nn.Module):
+    """Fig. 2: three levels of two convolutions each, with widths 10, 20 | 20, 40 | 40, 80, then fully connected layers.
+
+    Group normalisation before each convolution, max-pooling and dropout after each level; the last one is flattened and goes
+    through layers of 4096, 2048, 1024 and 1 with dropout before each. A linear output: estimates may leave [0, 1]. For
+    patches of one size.
+    """
+
+    def __init__(self, w: int, patch: int, dropout: float) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            *_level(3, w, 2 * w, dropout),
+            *_level(2 * w, 2 * w, 4 * w, dropout),
+            *_level(4 * w, 4 * w, 8 * w, dropout),
+        )
+        sizes = (8 * w * (patch // 2**POOLINGS) ** 3, *FULLY_CONNECTED, 1)
+        layers: list[nn.Module] = [nn.Flatten()]
+        for before, after in pairwise(sizes):
+            layers += [nn.Dropout(dropout), nn.Linear(before, after), nn.ReLU(inplace=True)]
+        self.head = nn.Sequential(*layers[:-1], nn.Flatten(0))
+
+    def forward(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, None]:
+        """Return the estimates (N), and no maps."""
+        return self.head(self.trunk(_channels(prediction, truth))), None
+
+
+class Compact(nn.Module):
+    """Sees the prediction's log odds (see `as_log_odds`); no normalisation, and global pooling by sums.
+
+    Four maps, each at least 0, are summed over the patch: how many true lesions are found and missed, how many predicted ones
+    are right and wrong; F1 is computed from the four sums. Normalising a patch by its own statistics would make the trace of
+    a lesion depend on all others; without it, each counts the same. Any size that is a multiple of 8. At full resolution
+    there is nothing but a layer that looks at each voxel by itself, where it can learn the threshold: 20 times less work
+    than the published convolutions.
+    """
+
+    def __init__(self, w: int) -> None:
+        super().__init__()
+        self.trunk = _compact_trunk(w)
+        self.head = LesionCounts(8 * w)
+
+    def forward(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the estimates (N) and the four maps (N, 4, x / 8, y / 8, z / 8)."""
+        maps = self.head(self.trunk(_channels(as_log_odds(prediction), truth)))
         return f1_of_counts(maps), maps
 
-    def _features(self, prediction: Tensor, truth: Tensor) -> Tensor:
-        seen = as_log_odds(prediction) if self.settings["head"] == "compact" else prediction
-        channels = torch.stack([seen, truth, seen * truth], dim=-1).movedim(-1, 1)  # channels last
-        features: Tensor = self.trunk(channels)
-        return features
+
+def _channels(prediction: Tensor, truth: Tensor) -> Tensor:
+    """Return prediction, truth and their product as channels (N, 3, x, y, z), stored channels last."""
+    return torch.stack([prediction, truth, prediction * truth], dim=-1).movedim(-1, 1)
 
 
 def as_log_odds(probabilities: Tensor) -> Tensor:
@@ -110,7 +137,7 @@ def as_log_odds(probabilities: Tensor) -> Tensor:
 
 
 class LesionCounts(nn.Module):
-    """The compact head: features (N, channels, x, y, z) -> F1 (N) by way of four sums over the patch."""
+    """The compact head: features (N, channels, x, y, z) -> maps (N, 4, x, y, z) of lesions found, missed, right and wrong."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -118,16 +145,12 @@ class LesionCounts(nn.Module):
         nn.init.constant_(self.maps.bias, FEWEST)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return F1; 1 where nothing is counted, as for a patch without any lesion."""
-        return f1_of_counts(self.counts(features))
-
-    def counts(self, features: Tensor) -> Tensor:
-        """Return the four maps: lesions found, missed, right and wrong in each cell."""
+        """Return the four maps."""
         return functional.softplus(self.maps(features).float())
 
 
 def f1_of_counts(maps: Tensor) -> Tensor:
-    """Return F1 (N) from maps (N, 4, x, y, z) of lesions found, missed, right and wrong."""
+    """Return F1 (N) from maps (N, 4, x, y, z) of lesions found, missed, right and wrong; 1 where nothing is counted."""
     found, missed, right, wrong = maps.sum((2, 3, 4)).unbind(1)
     sensitivity = (found + SMOOTHING_LESIONS) / (found + missed + SMOOTHING_LESIONS)
     precision = (right + SMOOTHING_LESIONS) / (right + wrong + SMOOTHING_LESIONS)
