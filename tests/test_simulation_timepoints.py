@@ -8,13 +8,14 @@ from scipy import ndimage
 from small_anatomy import SHAPE, small_anatomy
 from test_simulation_acquisition import NEUTRAL
 
-from lesionwise.simulation.timepoints import LesionPlan, _outlined, random_scans, simulate_pair
+from lesionwise.simulation.lesions import SyntheticLesion
+from lesionwise.simulation.timepoints import LesionPlan, _as_it_was, _outlined, random_scans, simulate_pair
 
 SAME_SCAN = (NEUTRAL, NEUTRAL)
 
 
-def pair(seed=1, stable=0, new=0, vanished=0, distractors=0, scans=None, **options):
-    plan = LesionPlan(stable, new, vanished, distractors)
+def pair(seed=1, stable=0, new=0, vanished=0, distractors=0, grown=0, scans=None, **options):
+    plan = LesionPlan(stable, new, vanished, distractors, grown=grown)
     return simulate_pair(small_anatomy(), np.random.default_rng(seed), plan=plan, scans=scans, **options)
 
 
@@ -48,6 +49,37 @@ def test_new_lesions_are_brighter_at_time_2_and_lie_in_the_brain(seed):
     assert np.median(rise[made.new_lesions]) > 0.1
     assert (rise > -1e-3).all()  # nothing vanished
     assert np.abs(rise[ndimage.binary_dilation(made.new_lesions, iterations=9) == 0]).max() < 0.05
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_a_lesion_that_grew_what_was_not_there_is_truth(seed):
+    made = pair(seed, grown=4, scans=SAME_SCAN)
+    assert made.old_lesions.any()
+    assert made.new_lesions.any()
+    assert not (made.new_lesions & made.old_lesions).any()
+    assert (made.new_lesions & ndimage.binary_dilation(made.old_lesions)).any()
+    assert (made.time2 - made.time1)[made.new_lesions].mean() > 0.1
+
+
+def test_a_lesion_grows_by_a_shell_and_gets_brighter():
+    cube = np.zeros((13, 13, 13), np.float32)
+    cube[3:10, 3:10, 3:10] = 1
+    lesion = SyntheticLesion((slice(0, 13),) * 3, cube, brightness=1.5)
+    rng = np.random.default_rng(0)
+    for was in [_as_it_was(lesion, rng) for _ in range(20)]:
+        assert was.fraction.sum() in (5**3, 3**3)
+        assert 1.2 <= was.brightness <= 1.5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_too_faint_to_be_truth_is_not_in_the_image(seed):
+    made = pair(seed, new=12, scans=SAME_SCAN)
+    rise = made.time2 - made.time1
+    labels, count = ndimage.label(rise > 0.06)
+    lesions = [rise[labels == number] for number in range(1, count + 1)]
+    assert all(
+        lesion.max() > 0.12 for lesion in lesions if lesion.size > 8
+    )  # smaller ones are bits of an edge
 
 
 def test_vanished_lesions_are_darker_at_time_2_and_not_truth():
