@@ -1,13 +1,16 @@
-"""A batch against as many single starts, by the clock: `python -m benchmarks.bench_batch [--cases 20] [options of segment]`.
+"""A case in a batch against a single start, by the clock.
 
-Synthetic heads are segmented by a start of `lesionwise segment` each, then by one `lesionwise batch --prefetch`. Options that
-it does not know go to both. The masks must be the same.
+    python -m benchmarks.bench_batch [--cases 20] [--singles 20] [options of segment]
+
+Synthetic heads are segmented by one `lesionwise batch --prefetch`, and `--singles` of them, spread evenly, by a start of
+`lesionwise segment` each. Options that it does not know go to both. The masks must be the same.
 """
 
 import argparse
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
 
 from benchmarks.programs import Use, lesionwise
 from benchmarks.table import Row
@@ -20,23 +23,25 @@ CASES = 3
 
 def rows() -> Iterator[Row]:
     """Compare few cases, with one thread for each step, as is the default of both: the batch has two such steps at a time."""
-    return compare(CASES, [])
+    return compare(CASES, CASES, [])
 
 
-def compare(count: int, options: list[str]) -> Iterator[Row]:
-    """Segment so many heads in both ways. Raises SystemExit where a mask differs."""
+def compare(count: int, single_starts: int, options: list[str]) -> Iterator[Row]:
+    """Segment heads in both ways, by the mean time of a case. Raises SystemExit where a mask differs."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         lesionwise("phantom", folder / "in", "--cases", count, "--seed", 1)
         cases = sorted((folder / "in").iterdir())
-        singles = [single(case, folder / "single" / case.name, options) for case in cases]
+        chosen = [cases[k * count // single_starts] for k in range(single_starts)]
+        singles = [single(case, folder / "single" / case.name, options) for case in chosen]
         batch = lesionwise("batch", folder / "in", folder / "batch", "--prefetch", "--quiet", *options)
-        for case in cases:
+        for case in chosen:
             if mask(folder / "batch" / case.name) != mask(folder / "single" / case.name):
                 raise SystemExit(f"the mask of {case.name} is not that of a single start")
-    title = f"batch --prefetch: {count} single starts against it"
-    yield Row(f"{title}, by the clock", sum(use.seconds for use in singles) / batch.seconds, bar=BAR)
-    yield Row(f"{title}, CPU seconds", sum(use.cpu_s for use in singles) / batch.cpu_s)
+    title = f"a single start against a case of `batch --prefetch` of {count}"
+    seconds, cpu_s = (fmean(getattr(use, name) for use in singles) for name in ("seconds", "cpu_s"))
+    yield Row(f"{title}, by the clock", seconds / (batch.seconds / count), bar=BAR)
+    yield Row(f"{title}, CPU seconds", cpu_s / (batch.cpu_s / count))
 
 
 def single(case: Path, folder: Path, options: list[str]) -> Use:
@@ -54,8 +59,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cases", type=int, default=20)
+    parser.add_argument("--singles", type=int)
     chosen, options = parser.parse_known_args()
-    for row in compare(chosen.cases, options):
+    for row in compare(chosen.cases, chosen.singles or chosen.cases, options):
         print(f"{row.name}: {row.ratio:.3g}", flush=True)
 
 
