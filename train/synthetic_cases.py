@@ -27,7 +27,7 @@ MARGIN_VOXELS = 8
 """As `network_grid` leaves around the brain."""
 
 UNCHANGED_EVERY = 3
-"""Cases 0, 3, 6 and so on have neither new nor vanished lesions."""
+"""Cases 0, 3, 6 and so on have neither new nor grown nor vanished lesions."""
 
 
 def is_unchanged(number: int) -> bool:
@@ -85,7 +85,7 @@ def kept_cases(
         name = f"{number:03d}-{'unchanged' if is_unchanged(number) else 'changed'}"
         file = folder / f"{name}-{key}.npz"
         if not file.is_file():
-            without = ("new", "vanished") if is_unchanged(number) else ()
+            without = ("new", "vanished", "grown") if is_unchanged(number) else ()
             store(file, make_case(CASES_SEED, number, without, backgrounds, shapes))
         yield name, SyntheticPair(**stored(file))
 
