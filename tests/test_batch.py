@@ -241,6 +241,14 @@ def test_the_next_case_is_prepared_while_the_network_is_in_one(batch, cohort, pa
     assert {**overlapped, "seconds": 0} == {**in_turn[1], "seconds": 0}
 
 
+def test_a_start_with_nothing_left_to_do_ends_well(batch, cohort, patient):
+    shutil.copy(patient / TIME2, cohort / "b" / TIME2)
+    assert batch("--prefetch")[0] == 0
+    code, _, err = batch("--prefetch")
+    assert code == 0
+    assert "unexpected" not in err
+
+
 @pytest.mark.parametrize(
     ("threads", "free_gb", "overlaps"), [(2, 9.0, True), (2, 7.0, False), (1, 99.0, False)]
 )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from threading import Event
 from typing import Any
 
@@ -82,7 +83,7 @@ def _overlapping(items: Sequence[BatchCase], settings: Settings, engine: Engine,
     with ThreadPoolExecutor(1) as pool:
         ahead: dict[str, Future[PreparedCase]] = {}
         try:
-            for item, following in zip(items, [*items[1:], None], strict=True):
+            for item, following in zip_longest(items, items[1:]):
                 prepared = ahead.pop(item.name, None) or pool.submit(prepare, item)
                 with Progress(display).step(f"preparing {item.name}"):
                     wait([prepared])
