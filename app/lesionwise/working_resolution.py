@@ -4,10 +4,12 @@ The network sees voxels of 1 mm. Of a scan of 0.5 mm it sees no more when brain 
 have worked on eight times the voxels; many such scans are interpolated by the scanner to begin with.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
 from lesionwise.common_space import resample
@@ -48,7 +50,7 @@ def outputs_as_read(study: Study, joined: ScanPair, pair: ScanPair) -> Study:
     return study
 
 
-def joined_voxels(spacing_mm: tuple[float, float, float]) -> tuple[int, ...]:
+def joined_voxels(spacing_mm: Iterable[float]) -> tuple[int, ...]:
     """Return how many voxels along each axis make one to work on: as many as fit into 1 mm, at least one."""
     return tuple(max(1, int(SPACING_MM / (size - ROUNDING_MM))) for size in spacing_mm)
 
@@ -56,7 +58,8 @@ def joined_voxels(spacing_mm: tuple[float, float, float]) -> tuple[int, ...]:
 def _joined(volume: Volume) -> Volume:
     """Return a volume's means over blocks, in the working order, so that the way it is stored changes nothing."""
     turned = to_orientation(volume, WORKING_ORDER)
-    factors = joined_voxels(turned.spacing_mm)
+    # Not the header's sizes: of scans on one grid only the affines are equal to the bit.
+    factors = joined_voxels(voxel_sizes(turned.affine))
     if factors == (1, 1, 1):
         return volume
     data = turned.data
