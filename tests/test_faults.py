@@ -123,8 +123,10 @@ def test_an_input_that_stays_is_accepted_and_a_missing_one_left_to_who_reads_it(
 
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
 def test_ended_with_a_signal_no_temporary_file_is_left(tmp_path, name):
+    # A shell that runs the tests in the background has them ignore SIGINT, and what they start, too.
     code = (
-        "from lesionwise import cli; import signal; signal.signal(signal.SIGTERM, cli._terminate)\n" + WRITE
+        "from lesionwise import cli; import signal; signal.signal(signal.SIGTERM, cli._terminate)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n" + WRITE
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, tmp_path, "b"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -132,5 +134,5 @@ def test_ended_with_a_signal_no_temporary_file_is_left(tmp_path, name):
     assert process.stdout.readline() == b"ready\n"
     time.sleep(0.02)
     process.send_signal(name)
-    process.communicate()
+    process.communicate(timeout=60)
     assert {path.name for path in tmp_path.iterdir()} <= set(NAMES)
