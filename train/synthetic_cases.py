@@ -6,7 +6,6 @@ from. Training draws from other seeds, but from the same prepared scans where th
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ MARGIN_VOXELS = 8
 """As `network_grid` leaves around the brain."""
 
 UNCHANGED_EVERY = 3
-"""Cases 0, 3, 6 and so on have neither new nor grown nor vanished lesions."""
+"""Cases 0, 3, 6 and so on are unchanged, as `LesionPlan` has it."""
 
 
 def is_unchanged(number: int) -> bool:
@@ -38,20 +37,20 @@ def is_unchanged(number: int) -> bool:
 def make_case(
     seed: int,
     number: int,
-    without: Sequence[str] = (),
+    unchanged: bool = False,
     backgrounds: Sequence[Path] = (),
     shapes: Sequence[np.ndarray] = (),
 ) -> SyntheticPair:
     """Return a case as the network sees one; even ones from the template, odd ones from a prepared scan if there are some.
 
-    `without`: kinds of lesions of `LesionPlan` that it has none of.
+    `unchanged`: as `LesionPlan` has it.
     """
     rng = np.random.default_rng((seed, number))
     if backgrounds and number % 2:
         anatomy = deformed(load_background(backgrounds[number // 2 % len(backgrounds)]), rng)
     else:
         anatomy = random_anatomy(rng)
-    plan = replace(LesionPlan.random(rng, unchanged_share=0.0), **dict.fromkeys(without, 0))
+    plan = LesionPlan.random(rng, unchanged_share=float(unchanged))
     while True:
         pair = simulate_pair(anatomy, rng, shapes, plan)
         if pair.new_lesions.any() or not plan.new:
@@ -85,8 +84,7 @@ def kept_cases(
         name = f"{number:03d}-{'unchanged' if is_unchanged(number) else 'changed'}"
         file = folder / f"{name}-{key}.npz"
         if not file.is_file():
-            without = ("new", "vanished", "grown") if is_unchanged(number) else ()
-            store(file, make_case(CASES_SEED, number, without, backgrounds, shapes))
+            store(file, make_case(CASES_SEED, number, is_unchanged(number), backgrounds, shapes))
         yield name, SyntheticPair(**stored(file))
 
 

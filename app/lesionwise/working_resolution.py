@@ -6,11 +6,12 @@ have worked on eight times the voxels; many such scans are interpolated by the s
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
+import torch
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from lesionwise.common_space import resample
 from lesionwise.network_grid import SPACING_MM
@@ -38,16 +39,18 @@ def outputs_as_read(study: Study, joined: ScanPair, pair: ScanPair) -> Study:
 
     Outputs on the half-way grid stay there.
     """
-    for small, read in ((joined.time1, pair.time1), (joined.time2, pair.time2)):
-        if study.output is small and small is not read:
+    grids = ((joined.time1, pair.time1), (joined.time2, pair.time2))
+    found = next(
+        ((small, read) for small, read in grids if small is study.output and small is not read), None
+    )
+    if found is None:
+        return study
+    small, read = found
 
-            def way_back(
-                array: NDArray[np.float32], small: Volume = small, read: Volume = read
-            ) -> NDArray[np.float32]:
-                return _split(study.to_output(array), small, read)
+    def way_back(array: NDArray[np.float32]) -> NDArray[np.float32]:
+        return resample(study.to_output(array), small.affine, np.eye(4), read.data.shape, read.affine)
 
-            return replace(study, output=read, way_back=way_back)
-    return study
+    return replace(study, output=read, way_back=way_back)
 
 
 def joined_voxels(spacing_mm: Iterable[float]) -> tuple[int, ...]:
@@ -62,25 +65,9 @@ def _joined(volume: Volume) -> Volume:
     factors = joined_voxels(voxel_sizes(turned.affine))
     if factors == (1, 1, 1):
         return volume
-    data = turned.data
-    for axis, factor in enumerate(factors):
-        data = _means(data, axis, factor)
+    voxels = torch.from_numpy(np.ascontiguousarray(turned.data))[None]
+    # With ceil_mode the last block of an axis may lack planes: its mean is of those that it has.
+    data = functional.avg_pool3d(voxels, factors, ceil_mode=True)[0].numpy()
     affine = turned.affine @ np.diag([*factors, 1.0])
     affine[:3, 3] += turned.affine[:3, :3] @ ((np.array(factors) - 1) / 2)
     return on_grid(data, affine, volume)
-
-
-def _means(data: NDArray[Any], axis: int, factor: int) -> NDArray[np.float32]:
-    """Return the means of each `factor` planes along an axis; the last plane is repeated where some are missing."""
-    if factor == 1:
-        return data
-    planes = np.arange(0, data.shape[axis], factor)
-    total = data.take(planes, axis).astype(np.float32)
-    for step in range(1, factor):
-        total += data.take(np.minimum(planes + step, data.shape[axis] - 1), axis)
-    return np.asarray(total / np.float32(factor))
-
-
-def _split(array: NDArray[np.float32], small: Volume, read: Volume) -> NDArray[np.float32]:
-    """Bring an array on the joined grid to that of the scan as read: linear, 0 outside."""
-    return resample(array, small.affine, np.eye(4), read.data.shape, read.affine)

@@ -32,8 +32,7 @@ FEWEST = -5.0
 class MetricNetwork(nn.Module):
     """Prediction and truth (N, x, y, z), probabilities or masks -> estimated lesion-wise F1 (N).
 
-    Two heads, `Published` and `Compact`. There may be several members of the compact one: the estimate is their mean, which
-    errs less than each, and so does its gradient.
+    Two heads, `Published` and `Compact`. There may be several members of the compact one: the estimate is their mean.
     """
 
     def __init__(
