@@ -5,13 +5,13 @@ of which one is twice as wide, are compared.
 """
 
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import torch
 
+from benchmarks.programs import peak_memory_bytes
 from benchmarks.table import Row
 from lesionwise.inference import network_runner
 from lesionwise.network import UNet
@@ -52,7 +52,7 @@ def _measure(shape: tuple[int, ...], precision: str, plain: bool) -> int:
             network(pair)
     else:
         network_runner(network, torch.device("cpu"), kind)(pair)
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_memory_bytes("self")
 
 
 if __name__ == "__main__":
