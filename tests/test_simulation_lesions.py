@@ -13,6 +13,7 @@ from lesionwise.simulation.lesions import (
     from_shape,
     place,
     random_volume_mm3,
+    rim,
 )
 
 
@@ -107,3 +108,17 @@ def test_where_lesions_overlap_the_larger_fraction_counts():
     second = SyntheticLesion(here, np.array([[[0.6, 0.1]]], dtype=np.float32), 1.5)
     np.testing.assert_allclose(fractions([first, second], (1, 1, 3)), [[[0.6, 0.9, 0.0]]])
     assert not fractions([], (2, 2, 2)).any()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rim_lies_along_the_wall_and_grows_away_from_it_and_along_it(seed):
+    ventricle = np.zeros((41, 41, 41), dtype=bool)
+    ventricle[:20] = True  # the wall is a plane at x = 20
+    was, now = rim(np.random.default_rng(seed), ventricle, (20, 20, 20))
+    assert not was[ventricle].any()
+    assert not now[ventricle].any()
+    assert (now >= was).all()
+    assert now.sum() > was.sum()
+    thickness = (now >= 0.5).any((1, 2)).nonzero()[0]
+    assert thickness[0] == 20  # the voxel beside the fluid
+    assert thickness[-1] <= 20 + 12

@@ -9,7 +9,8 @@ from small_anatomy import SHAPE, small_anatomy
 from test_simulation_acquisition import NEUTRAL
 
 from lesionwise.simulation.lesions import SyntheticLesion
-from lesionwise.simulation.timepoints import LesionPlan, _as_it_was, _outlined, random_scans, simulate_pair
+from lesionwise.simulation.places import _as_it_was
+from lesionwise.simulation.timepoints import LesionPlan, _outlined, random_scans, simulate_pair
 
 SAME_SCAN = (NEUTRAL, NEUTRAL)
 
@@ -102,10 +103,11 @@ def test_what_was_lesion_before_is_no_truth_but_for_voxels_at_its_edge(seed):
     assert not (made.new_lesions & ndimage.binary_erosion(made.old_lesions)).any()
 
 
-def test_lesions_of_the_scan_itself_stay_old():
+def test_lesions_of_the_scan_itself_stay_old_where_none_is_to_appear():
     head = small_anatomy()
     head.old_lesions[20:26, 22:28, 18:24] = True
-    made = simulate_pair(head, np.random.default_rng(4), plan=LesionPlan(0, 12, 0, 0), scans=SAME_SCAN)
+    plan = LesionPlan(0, 0, 0, 0, grown=12)
+    made = simulate_pair(head, np.random.default_rng(4), plan=plan, scans=SAME_SCAN)
     assert made.new_lesions.any()
     assert (made.old_lesions >= head.old_lesions).all()
     assert not (made.new_lesions & head.old_lesions).any()

@@ -27,9 +27,7 @@ def narrower_ventricles(anatomy: Anatomy, by_mm: float) -> np.ndarray | None:
     To be used as `fields.warp` does: the image is looked up where the displacement leads. Negative: wider ones. None where
     there are no ventricles or nothing is to be moved.
     """
-    coarse = np.s_[::STEP, ::STEP, ::STEP]
-    deep_mm = STEP * ndimage.distance_transform_edt(anatomy.brain[coarse])
-    ventricles = anatomy.fluid()[coarse] & (deep_mm > DEEP_MM)
+    ventricles = _coarse_ventricles(anatomy)
     if by_mm == 0 or not ventricles.any():
         return None
     outside_mm = STEP * (
@@ -46,3 +44,20 @@ def narrower_ventricles(anatomy: Anatomy, by_mm: float) -> np.ndarray | None:
     )[0].numpy()
     beyond = [(0, 0), *((0, n - r) for n, r in zip(shape, reached, strict=True))]
     return np.asarray(np.pad(fine, beyond, mode="edge"))
+
+
+def ventricles(anatomy: Anatomy) -> np.ndarray:
+    """Return the bool mask (x, y, z) of the fluid that lies deep in the brain."""
+    deep = _coarse_ventricles(anatomy)
+    for axis in range(3):
+        deep = deep.repeat(STEP, axis=axis)
+    # A coarse voxel may begin inside a wall: what is fluid within it and beside it belongs to the ventricle.
+    near = ndimage.binary_dilation(deep, np.ones((3, 3, 3)), iterations=STEP - 1)
+    return np.asarray(anatomy.fluid() & near[tuple(slice(n) for n in anatomy.brain.shape)])
+
+
+def _coarse_ventricles(anatomy: Anatomy) -> np.ndarray:
+    """Return the ventricles on every third voxel."""
+    coarse = np.s_[::STEP, ::STEP, ::STEP]
+    deep_mm = STEP * ndimage.distance_transform_edt(anatomy.brain[coarse])
+    return np.asarray(anatomy.fluid()[coarse] & (deep_mm > DEEP_MM))

@@ -5,9 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.special import expit
 
 SMALLEST_MM3 = 8.0
 """Smaller lesions cannot be told from noise in scans of common resolution."""
+
+RIM_THICKNESS_MM = (0.8, 4.0)
+RIM_LENGTH_MM = (6.0, 30.0)
+RIM_GROWTH_MM = (0.5, 3.0)
+"""Of rims along the ventricles: as they are before they grow, and by how much they get thicker and longer each way."""
 
 SHAPE_MARGIN = 6
 """Voxels of room around a real shape for its soft edge, also where it is scaled down."""
@@ -75,6 +81,33 @@ def from_shape(
     soft = ndimage.gaussian_filter(scaled, softness_mm)
     # A thin shape made small would fade: its core is lesion all the same.
     return np.asarray(soft / max(soft.max(), 0.05), dtype=np.float32)
+
+
+def rim(
+    rng: np.random.Generator, ventricle: np.ndarray, centre: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a rim along the wall of a ventricle as float32 fractions: as it was before it grew, and as it is.
+
+    `ventricle`: bool, the fluid in a box around the rim; `centre`: the voxel of the box that it lies around. Rims of a few
+    millimetres are the commonest lesions of all, and get thicker and longer over the years.
+    """
+    from_wall_mm = ndimage.distance_transform_edt(~ventricle)
+    points = np.meshgrid(
+        *[np.arange(n) - c for n, c in zip(ventricle.shape, centre, strict=True)], indexing="ij"
+    )
+    along_mm = np.sqrt(sum(axis.astype(np.float32) ** 2 for axis in points))
+    uneven = ndimage.gaussian_filter(rng.standard_normal(ventricle.shape), 2.5)
+    uneven *= rng.uniform(0, 0.3) / uneven.std()
+    thick_mm, long_mm = rng.uniform(*RIM_THICKNESS_MM), np.exp(rng.uniform(*np.log(RIM_LENGTH_MM))) / 2
+    softness_mm = rng.uniform(0.3, 0.9)
+    thicker_mm, longer_mm = rng.uniform(*RIM_GROWTH_MM, 2)
+    found = []
+    for thickness, half in ((thick_mm, long_mm), (thick_mm + thicker_mm, long_mm + longer_mm)):
+        across = (thickness * (1 + uneven) - from_wall_mm) / softness_mm
+        along = (half * (1 + uneven) - along_mm) / 1.5
+        fraction = expit(2 * across) * expit(2 * along) * ~ventricle
+        found.append(np.where(fraction < 0.02, 0, fraction).astype(np.float32))
+    return found[0], found[1]
 
 
 def random_volume_mm3(rng: np.random.Generator, median_mm3: float = 40.0, spread: float = 1.4) -> float:

@@ -6,19 +6,35 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
+from lesionwise.simulation.ageing import ventricles
 from lesionwise.simulation.anatomy import Anatomy
-from lesionwise.simulation.lesions import SyntheticLesion, blob, from_shape, place, random_volume_mm3
+from lesionwise.simulation.lesions import (
+    SyntheticLesion,
+    blob,
+    from_shape,
+    place,
+    random_volume_mm3,
+    rim,
+)
 
 # What is darker is fluid, in units of the white-matter peak.
 DARKEST_TISSUE = 0.75
 # The evaluator counts lesions of more than 3 mm3.
 SPECK_MM3 = (0.5, 3.0)
+RIM_SHARE = 0.2
+"""Of the lesions that are drawn: rims along the wall of a ventricle."""
+GROWN_RIMS = 2.5
+"""Times as many of those that grow."""
+# How much brighter than what is around them one patient's lesions are, in units of the white-matter peak.
+PATIENT_CONTRAST = (0.12, 0.75)
+RIM_BOX = 22
+"""Half the edge of the box that a rim is drawn in, in voxels."""
 
 
 class Places:
     """Where lesions and distractors of one anatomy may lie."""
 
-    def __init__(self, anatomy: Anatomy, rng: np.random.Generator) -> None:
+    def __init__(self, anatomy: Anatomy, rng: np.random.Generator, rim_share: float = RIM_SHARE) -> None:
         self.flair = anatomy.flair
         # Brain masks end in the fluid around the cortex; white matter begins some millimetres inside.
         tissue = ndimage.binary_erosion(anatomy.brain, iterations=4) & (anatomy.flair > DARKEST_TISSUE)
@@ -26,6 +42,10 @@ class Places:
         weight = anatomy.lesion_prior * tissue
         floor = weight.max() * rng.uniform(0.02, 0.15) * anatomy.white
         weight = np.where(tissue, weight + floor, 0).ravel()
+        self.ventricles = ventricles(anatomy)
+        walls = ndimage.binary_dilation(self.ventricles) & ~self.ventricles & (anatomy.lesion_prior > 0)
+        self.walls = np.flatnonzero(walls)
+        self.rim_share = rim_share if len(self.walls) else 0.0
         self.voxels = np.flatnonzero(weight)
         self.cumulative = np.cumsum(weight[self.voxels])
         # Distractors: brighter spots that are no lesions (flow in fluid, vessels, cortex, residue of dura).
@@ -45,8 +65,11 @@ class Places:
         """
         lesions = []
         # One patient's lesions look alike: their contrast is drawn around the patient's.
-        patient_contrast = rng.uniform(0.12, 0.75)
+        patient_contrast = rng.uniform(*PATIENT_CONTRAST)
         for _ in range(count):
+            if self.rim_share and rng.random() < self.rim_share:
+                lesions.append(self._rim(rng, _contrast(patient_contrast, rng))[1])
+                continue
             volume_mm3 = random_volume_mm3(rng, median_mm3)
             # Many lesions fade into the white matter around them over more than a voxel.
             softness_mm = float(np.exp(rng.uniform(np.log(0.4), np.log(2.2))))
@@ -57,11 +80,33 @@ class Places:
             centre = self._voxel(rng)
             if grown_from and rng.random() < 0.2:
                 centre = _edge_voxel(grown_from[int(rng.integers(len(grown_from)))], rng)
-            contrast = float(np.clip(patient_contrast * np.exp(rng.normal(0, 0.35)), 0.1, 1.1))
-            lesion = place(fraction, centre, self.flair.shape, self._around(centre) + contrast)
+            brightness = self._around(centre) + _contrast(patient_contrast, rng)
+            lesion = place(fraction, centre, self.flair.shape, brightness)
             if lesion is not None:
                 lesions.append(lesion)
         return lesions
+
+    def draw_grown(
+        self, count: int, shapes: Sequence[np.ndarray], rng: np.random.Generator, median_mm3: float
+    ) -> list[tuple[SyntheticLesion, SyntheticLesion]]:
+        """Return up to `count` lesions that grow, each as it was and as it is."""
+        rims = int(rng.binomial(count, GROWN_RIMS * self.rim_share)) if self.rim_share else 0
+        lesions = []
+        for _ in range(rims):
+            was, now = self._rim(rng, _contrast(rng.uniform(*PATIENT_CONTRAST), rng))
+            lesions.append((_duller(was, rng), now))
+        others = self.draw(count - rims, shapes, rng, median_mm3)
+        return lesions + [(_as_it_was(now, rng), now) for now in others]
+
+    def _rim(self, rng: np.random.Generator, contrast: float) -> tuple[SyntheticLesion, SyntheticLesion]:
+        """Return a lesion along the wall of a ventricle, as it was and as it is."""
+        wall = int(self.walls[rng.integers(len(self.walls))])
+        centre = [int(c) for c in np.unravel_index(wall, self.flair.shape)]
+        starts = [max(0, c - RIM_BOX) for c in centre]
+        x, y, z = (slice(start, c + RIM_BOX + 1) for start, c in zip(starts, centre, strict=True))
+        fractions = rim(rng, self.ventricles[x, y, z], [c - s for c, s in zip(centre, starts, strict=True)])
+        was, now = (SyntheticLesion((x, y, z), part, self._around(centre) + contrast) for part in fractions)
+        return was, now
 
     def distractors(self, count: int, rng: np.random.Generator) -> list[SyntheticLesion]:
         """Return bright spots outside white matter, drawn for one time only: they are not lesions."""
@@ -103,6 +148,23 @@ class Places:
         pick = np.searchsorted(self.cumulative, rng.uniform(0, self.cumulative[-1]))
         voxel = self.voxels[min(int(pick), len(self.voxels) - 1)]
         return tuple(int(v) for v in np.unravel_index(voxel, self.flair.shape))
+
+
+def _contrast(patient_contrast: float, rng: np.random.Generator) -> float:
+    """Return the contrast of one lesion of a patient."""
+    return float(np.clip(patient_contrast * np.exp(rng.normal(0, 0.35)), 0.1, 1.1))
+
+
+def _as_it_was(lesion: SyntheticLesion, rng: np.random.Generator) -> SyntheticLesion:
+    """Return a lesion that grew as it was before: without a shell of one or two millimetres, and duller."""
+    shell_mm = int(rng.choice([1, 1, 2]))
+    smaller = ndimage.grey_erosion(lesion.fraction, 2 * shell_mm + 1, mode="constant")
+    return _duller(replace(lesion, fraction=smaller), rng)
+
+
+def _duller(lesion: SyntheticLesion, rng: np.random.Generator) -> SyntheticLesion:
+    """Return a lesion less bright than it is going to be, or as bright."""
+    return replace(lesion, brightness=1 + (lesion.brightness - 1) * float(rng.uniform(0.4, 1.0)))
 
 
 def _edge_voxel(lesion: SyntheticLesion, rng: np.random.Generator) -> tuple[int, ...]:

@@ -14,9 +14,10 @@ from lesionwise.lesions import remove_small_lesions
 from lesionwise.simulation.acquisition import Acquisition, acquire, coverage, in_slices
 from lesionwise.simulation.ageing import narrower_ventricles
 from lesionwise.simulation.anatomy import Anatomy
+from lesionwise.simulation.erasing import choose
 from lesionwise.simulation.fields import smooth_field
 from lesionwise.simulation.lesions import SyntheticLesion, draw, fractions
-from lesionwise.simulation.places import Places
+from lesionwise.simulation.places import RIM_SHARE, Places
 
 # A lesion that rises by less, on average over its outline and in units of the white-matter peak, is none that an annotator
 # draws: of the 41 that the references of the two real pairs hold at 1 mm, 37 rise by more.
@@ -28,6 +29,8 @@ FAINTEST_SHARE = 0.1
 SPACING_MM = (1.0, 1.0, 1.0)
 # How far the walls of the ventricles move between the times: mean and standard deviation.
 WIDENING_MM = (0.2, 0.4)
+# Shares of the lesions that a scan itself shows which appear and which vanish between the times, where anything does.
+REAL_NEW, REAL_VANISHED = 0.2, 0.06
 
 
 @dataclass(frozen=True)
@@ -80,39 +83,46 @@ def simulate_pair(
     plan: LesionPlan | None = None,
     same_protocol_share: float = 0.6,
     scans: tuple[Acquisition, Acquisition] | None = None,
+    rim_share: float = RIM_SHARE,
 ) -> SyntheticPair:
     """Return two synthetic time points of an anatomy.
 
     Args:
-        anatomy: the head; lesions that it already shows stay in both times.
+        anatomy: the head; of the lesions that it already shows some are taken out of one of the times.
         rng: the only source of chance.
         shapes: real lesion shapes (bool arrays, 1 mm) to draw from beside random blobs.
         plan: how many lesions; drawn if None.
         same_protocol_share: share of the cases in which both times are scanned with one protocol.
         scans: how the two times are scanned; drawn if None.
+        rim_share: of the lesions that are drawn, lie along the wall of a ventricle.
     """
     plan = plan or LesionPlan.random(rng)
     shape = anatomy.flair.shape
-    where = Places(anatomy, rng)
+    where = Places(anatomy, rng, rim_share)
     stable = where.draw(plan.stable, shapes, rng, median_mm3=60.0)
     vanished = where.draw(plan.vanished, shapes, rng, median_mm3=40.0)
-    grown = where.draw(plan.grown, shapes, rng, median_mm3=120.0)
-    earlier = [_as_it_was(lesion, rng) for lesion in grown]
-    changed = [*where.draw(plan.new, shapes, rng, median_mm3=45.0, grown_from=stable), *grown]
+    growing = where.draw_grown(plan.grown, shapes, rng, median_mm3=120.0)
+    earlier = [was for was, _ in growing]
+    drawn = where.draw(plan.new, shapes, rng, median_mm3=45.0, grown_from=stable) + [
+        now for _, now in growing
+    ]
+    real = choose(anatomy, rng, *((REAL_NEW, REAL_VANISHED) if plan.new else (0.0, 0.0)))
     old_fraction = fractions([*stable, *earlier, *vanished], shape)
-    before = _with(_with(anatomy.flair, _as_seen(stable, rng), rng), [*earlier, *vanished], rng)
-    unchanged = _with(_with(anatomy.flair, _as_seen(stable, rng), rng), earlier, rng)
-    after = _with(unchanged, changed, rng)
+    before = _with(_with(real.image(real.vanished), _as_seen(stable, rng), rng), [*earlier, *vanished], rng)
+    unchanged = _with(_with(real.healthy, _as_seen(stable, rng), rng), earlier, rng)
+    after = _with(np.maximum(unchanged, real.image(real.appeared)), drawn, rng)
     scan1, scan2 = scans or random_scans(rng, same_protocol_share)
     # What was lesion before is not new, even where a new lesion was drawn over it.
-    old = (old_fraction > 0.5) | anatomy.old_lesions
+    old = (old_fraction > 0.5) | (anatomy.old_lesions & ~real.appeared)
     not_old = (1 - old_fraction) * ~old
-    outline = ~old & _outlined(fractions(changed, shape) * not_old, (after - unchanged) * not_old, scan2)
-    seen_ones = [lesion for lesion in changed if _holds_some_of(lesion, outline)]
-    if len(seen_ones) < len(changed):
+    new_fraction = np.maximum(fractions(drawn, shape), real.appeared)
+    outline = ~old & _outlined(new_fraction * not_old, (after - unchanged) * not_old, scan2)
+    seen_ones = [lesion for lesion in drawn if _holds_some_of(lesion, outline)]
+    seen_real = _components_with_some_of(real.appeared, outline)
+    if len(seen_ones) < len(drawn) or (seen_real < real.appeared).any():
         # What nobody would outline is not there: to be taught that it is nothing would make the network blind to what is
         # only a little brighter, and to be taught that it is a lesion, see them where there are none.
-        after = _with(unchanged, seen_ones, rng)
+        after = _with(np.maximum(unchanged, real.image(seen_real)), seen_ones, rng)
     for image in (before, after):
         draw(image, where.distractors(plan.distractors, rng), rng)
         draw(image, where.specks(plan.specks, rng), rng)
@@ -160,21 +170,19 @@ def _holds_some_of(lesion: SyntheticLesion, outline: np.ndarray) -> bool:
     return bool((outline[lesion.box] & (lesion.fraction > FAINTEST_SHARE)).any())
 
 
+def _components_with_some_of(lesions: np.ndarray, outline: np.ndarray) -> np.ndarray:
+    """Return those of the lesions (bool) that hold something of an outline."""
+    labels, count = ndimage.label(lesions)
+    kept = np.bincount(labels[outline], minlength=count + 1) > 0
+    kept[0] = False
+    return np.asarray(kept[labels])
+
+
 def _with(image: np.ndarray, lesions: Sequence[SyntheticLesion], rng: np.random.Generator) -> np.ndarray:
     """Return a copy of an image with lesions drawn into it."""
     drawn = image.copy()
     draw(drawn, lesions, rng)
     return drawn
-
-
-def _as_it_was(lesion: SyntheticLesion, rng: np.random.Generator) -> SyntheticLesion:
-    """Return a lesion that grew as it was before: without a shell of one or two millimetres, and duller."""
-    shell_mm = int(rng.choice([1, 1, 2]))
-    return SyntheticLesion(
-        lesion.box,
-        ndimage.grey_erosion(lesion.fraction, 2 * shell_mm + 1, mode="constant"),
-        1 + (lesion.brightness - 1) * float(rng.uniform(0.4, 1.0)),
-    )
 
 
 def _as_seen(lesions: Sequence[SyntheticLesion], rng: np.random.Generator) -> list[SyntheticLesion]:
