@@ -20,8 +20,8 @@ HALO_VOXELS = 2
 SURROUNDINGS_MM = 4.0
 """How far around it the tissue counts that a lesion is filled with: the deviation of a Gaussian."""
 
-LARGEST_VOXELS = 3000
-"""What is larger is confluent: what was there before it is anybody's guess."""
+VOXELS = (8, 3000)
+"""Smaller ones are bits of an outline; larger ones are confluent: what was there before is anybody's guess."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def choose(
     labels, count = ndimage.label(anatomy.old_lesions)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     fate = rng.random(count + 1)
-    fate[(sizes > LARGEST_VOXELS) | (np.arange(count + 1) == 0)] = 1
+    fate[(sizes < VOXELS[0]) | (sizes > VOXELS[1]) | (np.arange(count + 1) == 0)] = 1
     appeared = (fate < appeared_share)[labels]
     vanished = (fate > 1 - vanished_share)[labels] & (fate < 1)[labels]
     if not (appeared | vanished).any():

@@ -43,8 +43,10 @@ class Places:
         floor = weight.max() * rng.uniform(0.02, 0.15) * anatomy.white
         weight = np.where(tissue, weight + floor, 0).ravel()
         self.ventricles = ventricles(anatomy)
-        walls = ndimage.binary_dilation(self.ventricles) & ~self.ventricles & (anatomy.lesion_prior > 0)
-        self.walls = np.flatnonzero(walls)
+        walls = ndimage.binary_dilation(self.ventricles) & tissue
+        self.walls = np.flatnonzero(walls & (anatomy.lesion_prior > 0))
+        # Most of what is fluid deep in the brain and no lateral ventricle has walls without lesions.
+        self.wall_weights = np.cumsum(anatomy.lesion_prior.ravel()[self.walls] ** 2)
         self.rim_share = rim_share if len(self.walls) else 0.0
         self.voxels = np.flatnonzero(weight)
         self.cumulative = np.cumsum(weight[self.voxels])
@@ -100,12 +102,17 @@ class Places:
 
     def _rim(self, rng: np.random.Generator, contrast: float) -> tuple[SyntheticLesion, SyntheticLesion]:
         """Return a lesion along the wall of a ventricle, as it was and as it is."""
-        wall = int(self.walls[rng.integers(len(self.walls))])
+        pick = int(np.searchsorted(self.wall_weights, rng.uniform(0, self.wall_weights[-1])))
+        wall = int(self.walls[min(pick, len(self.walls) - 1)])
         centre = [int(c) for c in np.unravel_index(wall, self.flair.shape)]
         starts = [max(0, c - RIM_BOX) for c in centre]
         x, y, z = (slice(start, c + RIM_BOX + 1) for start, c in zip(starts, centre, strict=True))
         fractions = rim(rng, self.ventricles[x, y, z], [c - s for c, s in zip(centre, starts, strict=True)])
-        was, now = (SyntheticLesion((x, y, z), part, self._around(centre) + contrast) for part in fractions)
+        # Where the wall is thin a rim ends: beyond it there is fluid or cortex.
+        was, now = (
+            SyntheticLesion((x, y, z), part * self.tissue[x, y, z], self._around(centre) + contrast)
+            for part in fractions
+        )
         return was, now
 
     def distractors(self, count: int, rng: np.random.Generator) -> list[SyntheticLesion]:
