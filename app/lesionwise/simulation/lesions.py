@@ -88,8 +88,7 @@ def rim(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a rim along the wall of a ventricle as float32 fractions: as it was before it grew, and as it is.
 
-    `ventricle`: bool, the fluid in a box around the rim; `centre`: the voxel of the box that it lies around. Rims of a few
-    millimetres are the commonest lesions of all, and get thicker and longer over the years.
+    `ventricle`: bool, the fluid in a box around the rim; `centre`: the voxel of the box that it lies around.
     """
     from_wall_mm = ndimage.distance_transform_edt(~ventricle)
     points = np.meshgrid(

@@ -92,7 +92,7 @@ class Places:
         self, count: int, shapes: Sequence[np.ndarray], rng: np.random.Generator, median_mm3: float
     ) -> list[tuple[SyntheticLesion, SyntheticLesion]]:
         """Return up to `count` lesions that grow, each as it was and as it is."""
-        rims = int(rng.binomial(count, GROWN_RIMS * self.rim_share)) if self.rim_share else 0
+        rims = int(rng.binomial(count, min(1.0, GROWN_RIMS * self.rim_share))) if self.rim_share else 0
         lesions = []
         for _ in range(rims):
             was, now = self._rim(rng, _contrast(rng.uniform(*PATIENT_CONTRAST), rng))
