@@ -1,7 +1,7 @@
 """Memory that the network takes for each voxel of a volume: `python -m benchmarks.bench_network_memory` prints it in bytes.
 
 Each run is a process of its own, whose peak the kernel keeps. What does not grow with the volume drops out: two volumes,
-of which one is twice as wide, are compared.
+of which one is four times as wide, are compared.
 """
 
 import json
@@ -16,7 +16,7 @@ from benchmarks.table import Row
 from lesionwise.inference import network_runner
 from lesionwise.network import UNet
 
-SHAPES = ((144, 64, 96), (144, 128, 96))
+SHAPES = ((144, 64, 96), (144, 256, 96))
 """As long as a brain along x, the axis of the slabs."""
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float32": torch.float32}
