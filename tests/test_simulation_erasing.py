@@ -32,7 +32,7 @@ def test_the_place_of_a_lesion_gets_the_brightness_around_it_and_the_rest_stays(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_lesions_of_a_scan_that_appear_are_truth_and_vanished_ones_are_not(seed):
+def test_all_lesions_of_a_scan_appear_or_vanish_where_that_is_asked_for(seed):
     head = head_with_lesions()
     real = choose(head, np.random.default_rng(seed), appeared_share=1.0, vanished_share=0.0)
     np.testing.assert_array_equal(real.appeared, head.old_lesions)

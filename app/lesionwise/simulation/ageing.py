@@ -27,12 +27,10 @@ def narrower_ventricles(anatomy: Anatomy, by_mm: float) -> np.ndarray | None:
     To be used as `fields.warp` does: the image is looked up where the displacement leads. Negative: wider ones. None where
     there are no ventricles or nothing is to be moved.
     """
-    ventricles = _coarse_ventricles(anatomy)
-    if by_mm == 0 or not ventricles.any():
+    inside = _coarse_ventricles(anatomy)
+    if by_mm == 0 or not inside.any():
         return None
-    outside_mm = STEP * (
-        ndimage.distance_transform_edt(~ventricles) - ndimage.distance_transform_edt(ventricles)
-    )
+    outside_mm = STEP * (ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside))
     smooth_mm = ndimage.gaussian_filter(outside_mm, 1.0)
     outward = np.stack(np.gradient(smooth_mm, STEP))
     field = by_mm * np.exp(-np.abs(smooth_mm) / REACH_MM) * outward

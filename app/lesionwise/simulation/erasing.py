@@ -10,9 +10,11 @@ import numpy as np
 from scipy import ndimage
 
 from lesionwise.simulation.anatomy import Anatomy
+from lesionwise.simulation.lesions import SMALLEST_MM3
+from lesionwise.simulation.places import DARKEST_TISSUE
 
-HEALTHY = (0.75, 1.2)
-"""Between fluid and lesion, in units of the white-matter peak: what the place of a lesion is filled with."""
+BRIGHTEST_HEALTHY = 1.2
+"""In units of the white-matter peak; what is darker, and no fluid, is what the place of a lesion is filled with."""
 
 HALO_VOXELS = 2
 """Around the outline of a lesion, where it still brightens its surroundings."""
@@ -20,8 +22,8 @@ HALO_VOXELS = 2
 SURROUNDINGS_MM = 4.0
 """How far around it the tissue counts that a lesion is filled with: the deviation of a Gaussian."""
 
-VOXELS = (8, 3000)
-"""Smaller ones are bits of an outline; larger ones are confluent: what was there before is anybody's guess."""
+LARGEST_MM3 = 3000.0
+"""Larger lesions are confluent: what was there before is anybody's guess. Those below SMALLEST_MM3 are bits of an outline."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class RealLesions:
 
     def image(self, lesions: np.ndarray) -> np.ndarray:
         """Return the scan with these (bool) of the lesions alone."""
+        if not lesions.any():  # as in most heads
+            return self.healthy
         return np.where(_with_halo(lesions), self.shown, self.healthy)
 
 
@@ -55,7 +59,7 @@ def choose(
     labels, count = ndimage.label(anatomy.old_lesions)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     fate = rng.random(count + 1)
-    fate[(sizes < VOXELS[0]) | (sizes > VOXELS[1]) | (np.arange(count + 1) == 0)] = 1
+    fate[(sizes < SMALLEST_MM3) | (sizes > LARGEST_MM3) | (np.arange(count + 1) == 0)] = 1
     appeared = (fate < appeared_share)[labels]
     vanished = (fate > 1 - vanished_share)[labels] & (fate < 1)[labels]
     if not (appeared | vanished).any():
@@ -74,7 +78,7 @@ def filled(
         margin = int(2.5 * SURROUNDINGS_MM)
         box = tuple(slice(max(0, axis.start - margin), axis.stop + margin) for axis in found)
         under = image[box]
-        healthy = (under > HEALTHY[0]) & (under < HEALTHY[1]) & ~_with_halo(all_lesions[box])
+        healthy = (under > DARKEST_TISSUE) & (under < BRIGHTEST_HEALTHY) & ~_with_halo(all_lesions[box])
         weight = ndimage.gaussian_filter(healthy.astype(np.float32), SURROUNDINGS_MM)
         around = ndimage.gaussian_filter(under * healthy, SURROUNDINGS_MM) / np.maximum(weight, 1e-3)
         around = np.where(weight > 1e-3, around, 1.0)
