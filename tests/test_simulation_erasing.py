@@ -62,3 +62,15 @@ def test_a_pair_shows_an_appeared_lesion_at_the_second_time_only():
             assert made.time2[24, 26, 22] > 1.4
             return
     pytest.fail("in 60 pairs no lesion of the scan appeared")
+
+
+def test_a_lesion_of_the_scan_that_vanished_is_no_truth():
+    head = head_with_lesions()
+    plan = LesionPlan(0, 1, 0, 0)
+    for seed in range(60):
+        made = simulate_pair(head, np.random.default_rng(seed), plan=plan, scans=(NEUTRAL, NEUTRAL))
+        if made.time1[24, 26, 22] > 1.4 and made.time2[24, 26, 22] < 1.1:
+            assert made.old_lesions[LESION].all()
+            assert not made.new_lesions[LESION].any()
+            return
+    pytest.fail("in 60 pairs no lesion of the scan vanished")
