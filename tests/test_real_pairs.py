@@ -10,7 +10,8 @@ from lesionwise.engine import Settings
 from lesionwise.inference import Windows
 from lesionwise.weights import REPOSITORY_FOLDER
 from train.model_card import CARD, with_facts
-from train.validate import TOLERANCE, validate, with_mean
+from train.stated_scores import TOLERANCE, with_mean
+from train.validate import validate
 
 PATIENTS = ("patient01", "patient19")
 MANIFEST: dict[str, Any] = json.loads((REPOSITORY_FOLDER / "manifest.json").read_text())

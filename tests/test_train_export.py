@@ -11,7 +11,7 @@ from lesionwise.network import UNet
 from lesionwise.weights import REPOSITORY_FOLDER, load_weights
 from train.export import main as export
 from train.model_card import CARD, with_facts
-from train.validate import record, with_mean
+from train.stated_scores import record, with_mean
 
 SOURCE = {"name": "A head", "licence": "CC0", "cite": ["Someone 2020"]}
 FACTS = {"training_data": [SOURCE], "training": {"command": "train it", "minutes": 5}, "commit": "abc"}

@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 from lesionwise.errors import InputError, UsageError
 from train.model_card import with_facts
-from train.validate import differences, main, stated_validation
+from train.stated_scores import differences, stated_validation
+from train.validate import main
 
 ROW = {"F1_score": 0.6, "Dice": 0.7, "SensL": 0.5, "PPVL": 0.75}
 STATED = {"reference": "truth.nii", "window": None, "precision": "fp32", "scores": {"p1": ROW}}

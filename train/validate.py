@@ -12,11 +12,9 @@ Convolutions are computed in float32 unless asked otherwise, so that the scores 
 """
 
 import json
-import statistics
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
 
 import click
 
@@ -26,7 +24,6 @@ from lesionwise.engine import Settings
 from lesionwise.errors import InputError, UsageError
 from lesionwise.evaluation import evaluate_pair
 from lesionwise.evaluation_files import evaluate_files, read_evaluated_mask
-from lesionwise.files import json_writer, write_whole
 from lesionwise.inference import Windows
 from lesionwise.pipeline import segment_case
 from lesionwise.progress import Lines, Progress
@@ -34,35 +31,15 @@ from lesionwise.volume import check_same_grid, read_image, to_orientation
 from lesionwise.weights import MANIFEST, find_weights
 from train.commandline import OneLineErrors
 from train.error_pictures import JudgedCase, write_error_pictures
-from train.model_card import CARD, MEASURES, refresh, with_facts
+from train.model_card import MEASURES
 from train.reviewed_findings import Finding, read_findings, without_reviewed
+from train.stated_scores import Scores, Validation, differences, record, stated_validation, with_mean
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-Scores = dict[str, dict[str, float]]
 
 SIGN = "ground_truth_sign.nii.gz"
 DARKER = 2
 """The label in it of what became darker: new, where the times are swapped."""
-
-TOLERANCE = {"F1_score": 0.05, "Dice": 0.05}
-"""How far a measure may lie from what is stated: processors round differently, a lesion at the threshold comes or goes."""
-
-
-class Validation(TypedDict):
-    """The entry `validation` of a manifest; an empty one says that nothing was measured.
-
-    `reference` is the truth's name beside the scans; `window` the edge of the network's windows in mm, None for the whole
-    brain at once; `scores` has a row of `MEASURES` for each patient, by the name of its folder, and one for their "mean";
-    `swapped`, where it was measured, the same with the times in the other order, against what became darker; `reviewed` the
-    scores where reviewed findings do not count as false.
-    """
-
-    reference: str
-    window: int | None
-    precision: str
-    scores: Scores
-    swapped: NotRequired[Scores]
-    reviewed: NotRequired[Scores]
 
 
 def validate(
@@ -107,48 +84,6 @@ def validate_swapped(patient: Path, settings: Settings, work: Path) -> dict[str,
 
 def _rounded(measures: Mapping[str, float]) -> dict[str, float]:
     return {name: round(measures[name], 4) for name in MEASURES}
-
-
-def with_mean(scores: Scores) -> Scores:
-    """Return the rows and their mean."""
-    mean = {name: round(statistics.fmean(row[name] for row in scores.values()), 4) for name in MEASURES}
-    return {**scores, "mean": mean}
-
-
-def record(folder: Path, validation: Validation) -> None:
-    """Put what was measured into the manifest of a folder of weights, and into the model card beside it."""
-    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-    write_whole({folder / MANIFEST: json_writer({**manifest, "validation": validation})})
-    refresh(folder)
-
-
-def stated_validation(folder: Path) -> Validation:
-    """Return what the manifest of a folder of weights states.
-
-    Raises:
-        InputError: it states nothing that can be measured again, or the model card states something else.
-    """
-    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-    validation: Validation = manifest.get("validation", {})
-    if not Validation.__required_keys__ <= validation.keys():
-        raise InputError(
-            f"{folder / MANIFEST}: no scores that can be measured again; run train.validate --record first"
-        )
-    card = folder / CARD
-    if card.is_file() and card.read_text() != with_facts(card.read_text(), manifest):
-        raise InputError(f"{card}: its facts are not those of the manifest; run train.validate --record")
-    return validation
-
-
-def differences(measured: Scores, stated: Scores) -> list[str]:
-    """Return in words where `measured` is further than `TOLERANCE` from `stated`, or lacks a row, or has one more."""
-    words = [f"{name}: only in one of the two" for name in sorted(measured.keys() ^ stated.keys())]
-    for name in sorted(measured.keys() & stated.keys()):
-        for measure, tolerance in TOLERANCE.items():
-            is_, should_be = measured[name][measure], stated[name][measure]
-            if not abs(is_ - should_be) <= tolerance:  # written so that NaN differs
-                words.append(f"{name}: {measure} {is_:.3f}, stated is {should_be:.3f}")
-    return words
 
 
 def show(title: str, scores: Scores) -> None:
