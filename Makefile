@@ -74,6 +74,11 @@ bench-check: setup  ## measure again; fail where a ratio is worse by more than a
 	$(WITH_MONAI)
 	$(BIN)/python -m benchmarks --check
 
+.PHONY: bench-exported
+bench-exported: setup  ## time the network in other inference engines (needs a C++ compiler)
+	$(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --require-hashes -r requirements/exported.lock
+	$(BIN)/python -m benchmarks.exported_graphs
+
 # ---- training: RECIPE=NAME takes train/recipes/NAME.toml, DATA=... patients in the challenge's layout -----------------
 
 RECIPE := shipped

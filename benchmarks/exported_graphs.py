@@ -21,7 +21,7 @@ from lesionwise.devices import choose_precision
 from lesionwise.inference import network_runner
 from lesionwise.network import UNet
 
-EDGE = 64
+EDGE = 96
 REPEATS = 3
 
 Way = Callable[[], Tensor]
@@ -78,8 +78,8 @@ def plainly(whole: torch.nn.Module, block: Tensor) -> Tensor:
 def ahead_of_time(whole: Probability, block: Tensor, kind: torch.dtype, package: Path) -> Way:
     """Return the graph compiled ahead of time by AOTInductor, channels last."""
     last = torch.channels_last_3d
-    model, example = deepcopy(whole).to(memory_format=last), block.contiguous(memory_format=last)
-    with torch.inference_mode(), torch.autocast("cpu", kind, enabled=kind != torch.float32):
+    model, example = deepcopy(whole).to(kind, memory_format=last), block.to(kind, memory_format=last)
+    with torch.inference_mode():
         exported = torch.export.export(model, (example,))
     torch._inductor.aoti_compile_and_package(exported, package_path=str(package))
     compiled = torch._inductor.aoti_load_package(str(package))
@@ -98,7 +98,7 @@ def with_openvino(whole: Probability, block: Tensor, kind: torch.dtype) -> Way:
 
 
 def with_onnx_runtime(whole: Probability, block: Tensor) -> Way:
-    """Return the graph in ONNX Runtime."""
+    """Return the graph in ONNX Runtime, by torch's older exporter, which needs no package more than onnx."""
     file = io.BytesIO()
     torch.onnx.export(whole, (block,), file, dynamo=False, input_names=["block"], opset_version=18)
     options = onnxruntime.SessionOptions()

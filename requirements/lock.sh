@@ -17,6 +17,7 @@ compile gpu.lock runtime.in
 python3 cpu_lock.py < gpu.lock > cpu.lock
 compile data.lock data.in --no-deps
 compile bench.lock bench.in --no-deps
+compile exported.lock exported.in --constraint gpu.lock
 compile cluster.lock cluster.in --constraint gpu.lock
 compile dev.lock dev.in --constraint gpu.lock
 compile tools.lock tools.in
