@@ -19,6 +19,8 @@ class Acquisition:
     """The parameters of one scan; lengths in mm, noise in units of the white-matter peak.
 
     `ringing` is the share of the spatial frequencies along the phase-encoding axis that the scan leaves out (Gibbs).
+    `dropout` is the share of the signal that is lost at the centre of a spot, which lies at `dropout_centre` (shares of the
+    image's axes) and is `dropout_size_mm` wide: standard deviations of a Gaussian.
     `ventricles_mm` tells of the patient, not of the scanner: how much narrower the ventricles were, see `ageing`.
     """
 
@@ -38,6 +40,8 @@ class Acquisition:
     elastic_mm: float
     missing_voxels: int = 0
     dropout: float = 0.0
+    dropout_centre: tuple[float, float, float] = (0.5, 0.5, 0.2)
+    dropout_size_mm: tuple[float, float, float] = (12.0, 12.0, 12.0)
     ringing: float = 0.0
     ventricles_mm: float = 0.0
 
@@ -61,7 +65,10 @@ class Acquisition:
             turn_rad=_three(rng.normal(0, 0.006, 3)),
             elastic_mm=float(rng.uniform(0, 0.5)),
             missing_voxels=int(rng.integers(12, 45)) if rng.random() < 0.12 else 0,
+            # In the lower part of the head: there air and flow make signal drop out.
             dropout=float(rng.uniform(0.2, 0.9)) if rng.random() < 0.25 else 0.0,
+            dropout_centre=_three(rng.uniform((0.3, 0.25, 0.05), (0.7, 0.9, 0.4))),
+            dropout_size_mm=_three(rng.uniform(6, 22, 3)),
             ringing=float(rng.uniform(0.1, 0.45)) if rng.random() < 0.2 else 0.0,
         )
         if protocol is None:
@@ -94,7 +101,7 @@ def acquire(
     out *= 1 + scan.grey_gain * grey
     out *= 1 + scan.bias * smooth_field(shape, rng, 60.0)
     if scan.dropout:
-        out *= 1 - scan.dropout * _spot_near_the_base(shape, rng)
+        out *= signal_left(shape, scan)
     turn = np.eye(3) + _skew(scan.turn_rad)
     field = displacement_field(shape, rng, scan.elastic_mm, 25.0) if scan.elastic_mm > 0.02 else None
     if displacement_mm is not None:
@@ -115,6 +122,18 @@ def coverage(shape: tuple[int, ...], scan: Acquisition) -> np.ndarray:
     ramp_mm = max(1.0, scan.slice_thickness_mm)
     slices = np.clip((np.arange(shape[2]) - scan.missing_voxels + 1) / ramp_mm, 0, 1)
     return slices.astype(np.float32)[None, None] if scan.missing_voxels else np.ones((1, 1, 1), np.float32)
+
+
+def signal_left(shape: tuple[int, ...], scan: Acquisition) -> np.ndarray:
+    """Return which share of its signal each voxel keeps where some drops out: (x, y, z) float32, or (1, 1, 1) of ones."""
+    if not scan.dropout:
+        return np.ones((1, 1, 1), np.float32)
+    squared = [
+        ((np.arange(n) - share * n) / size) ** 2
+        for n, share, size in zip(shape, scan.dropout_centre, scan.dropout_size_mm, strict=True)
+    ]
+    spot = np.exp(-0.5 * (squared[0][:, None, None] + squared[1][:, None] + squared[2]))
+    return np.asarray(1 - scan.dropout * spot, dtype=np.float32)
 
 
 def in_slices(
@@ -149,16 +168,6 @@ def _without_high_frequencies(image: np.ndarray, share: float, axis: int) -> np.
     kept = round((1 - share) * spectrum.shape[axis])
     spectrum[(slice(None),) * axis + (slice(kept, None),)] = 0
     return np.asarray(fft.irfft(spectrum, n=image.shape[axis], axis=axis), dtype=np.float32)
-
-
-def _spot_near_the_base(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Return a smooth spot, 1 at its centre, in the lower part of the head: where air and flow make signal drop out."""
-    centre = rng.uniform((0.3, 0.25, 0.05), (0.7, 0.9, 0.4)) * shape
-    distances = [
-        ((np.arange(n) - c) / s) ** 2 for n, c, s in zip(shape, centre, rng.uniform(6, 22, 3), strict=True)
-    ]
-    squared = distances[0][:, None, None] + distances[1][:, None] + distances[2]
-    return np.asarray(np.exp(-0.5 * squared), dtype=np.float32)
 
 
 def _interpolate(image: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:

@@ -4,6 +4,7 @@ After the time-point synthesis of Kamraoui et al. (Frontiers in Neuroimaging 202
 times, into time 2 only (the truth) or into time 1 only, and each time is then acquired on its own.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from lesionwise.lesions import remove_small_lesions
-from lesionwise.simulation.acquisition import Acquisition, acquire, coverage, in_slices
+from lesionwise.simulation.acquisition import Acquisition, acquire, coverage, in_slices, signal_left
 from lesionwise.simulation.ageing import narrower_ventricles
 from lesionwise.simulation.anatomy import Anatomy
 from lesionwise.simulation.erasing import choose
@@ -111,7 +112,7 @@ def simulate_pair(
     before = _with(_with(real.image(real.vanished), _as_seen(stable, rng), rng), [*earlier, *vanished], rng)
     unchanged = _with(_with(real.healthy, _as_seen(stable, rng), rng), earlier, rng)
     after = _with(np.maximum(unchanged, real.image(real.appeared)), drawn, rng)
-    scan1, scan2 = scans or random_scans(rng, same_protocol_share)
+    scan1, scan2 = _seen_from_the_second(*(scans or random_scans(rng, same_protocol_share)))
     # What was lesion before is not new, even where a new lesion was drawn over it.
     old = (old_fraction > 0.5) | (anatomy.old_lesions & ~real.appeared)
     not_old = (1 - old_fraction) * ~old
@@ -143,6 +144,24 @@ def random_scans(
     return scan1, Acquisition.random(rng, scan1 if rng.random() < same_protocol_share else None)
 
 
+def _seen_from_the_second(scan1: Acquisition, scan2: Acquisition) -> tuple[Acquisition, Acquisition]:
+    """Return the scans with what both were moved by as the first one's registration error.
+
+    A truth is outlined on the second scan: that one must lie where the lesions were drawn.
+    """
+    first = replace(
+        scan1,
+        shift_mm=_apart(scan1.shift_mm, scan2.shift_mm),
+        turn_rad=_apart(scan1.turn_rad, scan2.turn_rad),
+        elastic_mm=math.hypot(scan1.elastic_mm, scan2.elastic_mm),
+    )
+    return first, replace(scan2, shift_mm=(0.0, 0.0, 0.0), turn_rad=(0.0, 0.0, 0.0), elastic_mm=0.0)
+
+
+def _apart(a: tuple[float, float, float], b: tuple[float, float, float]) -> tuple[float, float, float]:
+    return a[0] - b[0], a[1] - b[1], a[2] - b[2]
+
+
 def _outlined(fraction: np.ndarray, rise: np.ndarray, scan: Acquisition) -> np.ndarray:
     """Return what an annotator would outline of new lesions, as bool.
 
@@ -154,7 +173,8 @@ def _outlined(fraction: np.ndarray, rise: np.ndarray, scan: Acquisition) -> np.n
     outlined = np.zeros(rise.shape, dtype=bool)
     if not rise.any():
         return outlined
-    share, brighter = (in_slices(part.astype(np.float32), scan) for part in (fraction, rise))
+    received = (rise * signal_left(rise.shape, scan)).astype(np.float32)
+    share, brighter = in_slices(fraction.astype(np.float32), scan), in_slices(received, scan)
     visible = brighter > VISIBLE_RISE / 2
     labels, _ = ndimage.label(visible & (share > FAINTEST_SHARE))
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
