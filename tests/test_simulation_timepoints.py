@@ -10,7 +10,13 @@ from test_simulation_acquisition import NEUTRAL
 
 from lesionwise.simulation.lesions import SyntheticLesion
 from lesionwise.simulation.places import _as_it_was
-from lesionwise.simulation.timepoints import LesionPlan, _outlined, random_scans, simulate_pair
+from lesionwise.simulation.timepoints import (
+    LesionPlan,
+    _outlined,
+    _seen_from_the_second,
+    random_scans,
+    simulate_pair,
+)
 
 SAME_SCAN = (NEUTRAL, NEUTRAL)
 
@@ -139,6 +145,32 @@ def test_every_component_of_the_truth_is_a_lesion_for_the_evaluator():
     assert min(sizes) > 3
 
 
+def test_a_registration_error_moves_the_first_scan_and_the_truth_stays_on_the_second():
+    moved = replace(NEUTRAL, shift_mm=(1.0, 0.0, 0.0))
+    still, apart = pair(6, new=8, scans=SAME_SCAN), pair(6, new=8, scans=(NEUTRAL, moved))
+    np.testing.assert_array_equal(apart.time2, still.time2)
+    np.testing.assert_array_equal(apart.new_lesions, still.new_lesions)
+    inner = np.s_[4:-4, 4:-4, 4:-4]
+    np.testing.assert_allclose(apart.time1[inner], np.roll(still.time1, 1, axis=0)[inner], atol=1e-5)
+
+
+def test_both_scans_registration_errors_add_up():
+    first, second = (
+        replace(NEUTRAL, shift_mm=(x, 0.0, 0.0), elastic_mm=mm) for x, mm in ((0.3, 3), (-0.5, 4))
+    )
+    moved, fixed = _seen_from_the_second(first, second)
+    assert moved.shift_mm == pytest.approx((0.8, 0, 0))
+    assert moved.elastic_mm == 5
+    assert fixed == NEUTRAL
+
+
+def test_where_the_second_scan_lost_its_signal_no_lesion_is_truth():
+    dark = replace(NEUTRAL, dropout=0.95, dropout_centre=(0.5, 0.5, 0.5), dropout_size_mm=(500.0,) * 3)
+    assert pair(6, new=8, scans=SAME_SCAN).new_lesions.any()
+    assert not pair(6, new=8, scans=(NEUTRAL, dark)).new_lesions.any()
+    assert pair(6, new=8, scans=(dark, NEUTRAL)).new_lesions.any()
+
+
 def test_real_shapes_are_used_where_there_are_some():
     shape = np.ones((3, 9, 3), dtype=bool)
     with_shapes, without = (pair(7, new=8, shapes=shapes, scans=SAME_SCAN) for shapes in ([shape], []))
@@ -149,7 +181,7 @@ def test_the_found_brain_is_near_the_true_one_and_not_exact():
     brain = small_anatomy().brain
     overlaps = []
     for seed in range(5):
-        found = pair(seed).brain
+        found = pair(seed, scans=SAME_SCAN).brain  # both saw all of it
         overlaps.append(2 * (found & brain).sum() / (found.sum() + brain.sum()))
     assert 0.85 < min(overlaps) < max(overlaps) < 1
 
