@@ -201,7 +201,7 @@ def test_gradient_loss_is_0_where_the_gradient_points_to_the_errors(factor, expe
 def test_log_odds_keep_masks_and_the_threshold_and_do_not_fade_where_a_network_is_sure():
     given = torch.tensor([0.0, 0.5, 1.0])
     assert as_log_odds(given).tolist() == [0.0, 0.5, 1.0]
-    for logit in (-4.0, 0.0, 4.0):  # the same slope everywhere: one part in twice 6
+    for logit in (-9.0, -4.0, 0.0, 4.0, 9.0):  # the same slope everywhere: one part in twice 6
         variable = torch.tensor(logit, requires_grad=True)
         as_log_odds(variable.sigmoid()).backward()
         assert variable.grad.item() == pytest.approx(1 / 12, rel=1e-3)

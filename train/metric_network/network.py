@@ -25,6 +25,8 @@ POOLINGS = 3
 SMOOTHING_LESIONS = 0.02
 LARGEST_LOG_ODDS = 6.0
 """Beyond these, probabilities of 0.0025 and 0.9975, the compact head sees no difference."""
+SMALLEST_PROBABILITY = 1e-6
+"""Below it the gradient fades after all."""
 FEWEST = -5.0
 """Where the compact head's maps begin, before softplus: most of a patch holds no lesion."""
 
@@ -129,9 +131,14 @@ def as_log_odds(probabilities: Tensor) -> Tensor:
     """Return the log odds of probabilities, clamped and scaled to [0, 1]: 0, 0.5 and 1 stay what they are.
 
     A loss's gradient on the logits fades where a network is sure, by the sigmoid's slope, so that a lesion missed with
-    confidence would never be found. Of the log odds it does not fade.
+    confidence would never be found. Of the log odds it does not fade, and passes the clamp as if there was none.
     """
-    odds = torch.logit(probabilities.float(), eps=1e-6).clamp(-LARGEST_LOG_ODDS, LARGEST_LOG_ODDS)
+    given = probabilities.float()
+    inside = given.detach().clamp(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    odds = torch.logit(inside).clamp(-LARGEST_LOG_ODDS, LARGEST_LOG_ODDS)
+    odds = odds + (given - given.detach()) / (
+        inside * (1 - inside)
+    )  # which adds 0, with the gradient of the log odds
     return (odds + LARGEST_LOG_ODDS) / (2 * LARGEST_LOG_ODDS)
 
 
