@@ -314,7 +314,7 @@ def test_bids_results_are_a_derivative(patient, weights, tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("more", [(), ("--prefetch",)])
-def test_a_failing_bids_case_leaves_no_folder(patient, weights, tmp_path, monkeypatch, more):
+def test_a_failing_bids_case_leaves_no_folder(patient, weights, tmp_path, monkeypatch, capfd, more):
     monkeypatch.setattr("lesionwise.scan_pair.find_brain", lambda *_: 1 / 0)
     for subject, session in (("x", "1"), ("x", "2"), ("y", "1"), ("y", "2"), ("y", "3")):
         folder = tmp_path / f"in/sub-{subject}/ses-{session}/anat"
@@ -323,9 +323,11 @@ def test_a_failing_bids_case_leaves_no_folder(patient, weights, tmp_path, monkey
     damaged = folder / "sub-y_ses-3_FLAIR.nii.gz"
     damaged.write_bytes(damaged.read_bytes()[:2000])
     (tmp_path / "in/sub-x/ses-2/anat/sub-x_ses-2_run-2_FLAIR.nii.gz").touch()  # which of the two is not clear
+    shutil.copytree(tmp_path / "in/sub-y/ses-1", tmp_path / "in/sub-z/ses-1")  # nothing to compare with
     arguments = ["batch", tmp_path / "in", tmp_path / "out", "--weights", weights, "--device", "cpu", *more]
     with pytest.raises(SystemExit) as ended:
         cli.main([str(argument) for argument in [*arguments, "--no-denoise", "--no-bias-correction"]])
     assert ended.value.code == 1
+    assert "fewer than two sessions: sub-z\n" in capfd.readouterr().err
     assert {row["state"] for row in rows(tmp_path / "out/cohort.csv").values()} == {"failed"}
     assert not [path for path in (tmp_path / "out").iterdir() if path.is_dir()]

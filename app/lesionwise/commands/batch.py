@@ -77,7 +77,7 @@ def command(
         )
     from lesionwise.batch.cluster import cluster
     from lesionwise.batch.computer import this_machine
-    from lesionwise.batch.layouts import Extras, find_cases, write_bids_description
+    from lesionwise.batch.layouts import Extras, find_cases, unpaired_subjects, write_bids_description
     from lesionwise.batch.run import run_batch
     from lesionwise.files import make_folder
     from lesionwise.progress import show_progress
@@ -89,6 +89,8 @@ def command(
         write_bids_description(target)
     with show_progress(quiet) as progress:
         progress.note(f"{len(cases)} cases")
+        if layout == "bids" and (unpaired := unpaired_subjects(source)):
+            progress.note(f"no pair, a FLAIR in fewer than two sessions: {', '.join(unpaired)}")
         opened = (
             cluster(scheduler, settings, progress, force)
             if scheduler
