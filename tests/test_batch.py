@@ -108,6 +108,17 @@ def test_a_failing_case_is_named_and_the_others_go_on(batch, cohort, weights, tm
     assert float(lesions[0]["x_mm"]) == pytest.approx(report["lesions"][0]["centre_mm"][0], abs=0.006)
 
 
+@pytest.mark.parametrize("name", ["cohort.csv", "lesions.csv", "cohort.html"])
+def test_a_table_that_no_batch_wrote_is_not_replaced(batch, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("case,age\na,34\n")
+    code, _, err = batch()
+    assert code == 2
+    assert err.startswith(f"lesionwise: {tmp_path / 'out' / name}: no earlier batch wrote this file")
+    assert err.count("\n") == 1
+    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["case,age\na,34\n"]
+
+
 def test_a_case_of_a_batch_gives_the_mask_of_segment(batch, cohort, weights, tmp_path):
     batch()
     recipe = Recipe(bias_correction=False, denoising=False)

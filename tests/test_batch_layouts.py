@@ -102,6 +102,40 @@ def test_the_bids_description_says_that_it_is_a_derivative(tmp_path):
     assert description["GeneratedBy"][0]["Name"] == "lesionwise"
     assert {"Name", "BIDSVersion"} <= set(description)
     assert "cohort.*" in (tmp_path / ".bidsignore").read_text()
+    (tmp_path / "dataset_description.json").write_text('{"GeneratedBy": [{"Name": "lesionwise"}]}')
+    write_bids_description(tmp_path)  # that of an earlier start
+    assert json.loads((tmp_path / "dataset_description.json").read_text()) == description
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"Name": "Raw scans", "BIDSVersion": "1.8.0"}',
+        '{"GeneratedBy": [{"Name": "fmriprep"}, {"Name": "lesionwise"}]}',
+        '{"GeneratedBy": "lesionwise"}',
+        "[1]",
+        "no JSON",
+    ],
+)
+def test_the_description_of_another_dataset_is_left_and_named(tmp_path, text):
+    (tmp_path / "dataset_description.json").write_text(text)
+    with pytest.raises(UsageError, match="name another folder"):
+        write_bids_description(tmp_path)
+    assert (tmp_path / "dataset_description.json").read_text() == text
+    assert not (tmp_path / ".bidsignore").exists()
+
+
+def test_what_a_user_wants_bids_to_ignore_is_left(tmp_path):
+    (tmp_path / ".bidsignore").write_text("mine\n")
+    write_bids_description(tmp_path)
+    assert (tmp_path / ".bidsignore").read_text() == "mine\n"
+
+
+def test_results_do_not_go_into_the_bids_dataset_that_is_read(tmp_path):
+    for session in ("1", "2"):
+        flair(tmp_path, "01", session)
+    with pytest.raises(UsageError, match="derivatives/lesionwise"):
+        find_cases(tmp_path, tmp_path / "sub-01/..")
 
 
 @pytest.mark.parametrize(

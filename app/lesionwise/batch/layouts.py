@@ -18,6 +18,7 @@ from lesionwise.files import text_writer, write_whole
 from lesionwise.report.page import REPORT_TABLE
 
 BIDS_VERSION = "1.10.0"
+GENERATOR = "lesionwise"
 _ENDING = re.compile(r"\.nii(\.gz)?$")
 
 
@@ -58,6 +59,11 @@ def find_cases(
         if cases:
             if name != "challenge" and extras.brain_mask_name:
                 raise UsageError(f"--brain-mask-name is for the challenge's layout, and this is {name}")
+            if name == "bids" and target.resolve() == source.resolve():
+                raise UsageError(
+                    f"{target}: results are a BIDS dataset of their own; name another folder, such as"
+                    f" {target / 'derivatives/lesionwise'}"
+                )
             _refuse_doubles(cases)
             return name, sorted(cases, key=lambda case: natural_order(case.name))
     raise InputError(
@@ -80,19 +86,32 @@ def unpaired_subjects(source: Path) -> list[str]:
 def write_bids_description(target: Path) -> None:
     """Make `target` a BIDS derivative: dataset_description.json, and .bidsignore for what BIDS does not know.
 
-    Raises `InputError` where they cannot be written.
+    Raises `UsageError` where a dataset that others made is there, `InputError` where they cannot be written.
     """
+    described, ignored = target / "dataset_description.json", target / ".bidsignore"
+    generators = _generators(described) if described.exists() else None
+    if generators not in (None, [GENERATOR]):
+        raise UsageError(
+            f"{described}: this dataset is not one of {GENERATOR} alone; name another folder for the results"
+        )
     description = {
         "Name": "New multiple sclerosis lesions",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "lesionwise", "Version": __version__}],
+        "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}],
     }
-    texts = {
-        "dataset_description.json": json.dumps(description, indent=2) + "\n",
-        ".bidsignore": "cohort.*\nlesions.csv\n**/report.*\n",
-    }
-    write_whole({target / name: text_writer(text) for name, text in texts.items()})
+    texts = {described: json.dumps(description, indent=2) + "\n"}
+    if generators or not ignored.exists():
+        texts[ignored] = "cohort.*\nlesions.csv\n**/report.*\n"
+    write_whole({path: text_writer(text) for path, text in texts.items()})
+
+
+def _generators(description: Path) -> list[str]:
+    """Return the names of the programs that made a BIDS dataset, none where its description does not say."""
+    try:
+        return [program["Name"] for program in json.loads(description.read_bytes())["GeneratedBy"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
 
 
 def _challenge(source: Path, target: Path, extras: Extras) -> list[BatchCase]:

@@ -78,12 +78,13 @@ def command(
     from lesionwise.batch.cluster import cluster
     from lesionwise.batch.computer import this_machine
     from lesionwise.batch.layouts import Extras, find_cases, unpaired_subjects, write_bids_description
-    from lesionwise.batch.run import run_batch
+    from lesionwise.batch.run import check_replaceable, run_batch
     from lesionwise.files import make_folder
     from lesionwise.progress import show_progress
 
     settings = settings_from(**options)
     layout, cases = find_cases(source, target, layout, Extras(probabilities, brain_mask_name, report))
+    check_replaceable(target)
     make_folder(target)
     if layout == "bids":
         write_bids_description(target)
