@@ -17,7 +17,7 @@ from lesionwise.commands.options import FOLDER, debug_option, quiet_option
     default=0.0,
     help="Share of the cases that have no new lesion.",
 )
-@click.option("--force", is_flag=True, help="Replace cases that are there already.")
+@click.option("--force", is_flag=True, help="Replace phantoms that are there already.")
 @quiet_option
 @debug_option
 def command(folder: Path, cases: int, seed: int, unchanged_share: float, force: bool, quiet: bool) -> None:
