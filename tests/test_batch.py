@@ -290,6 +290,10 @@ def test_any_error_of_a_case_is_its_own(batch, monkeypatch, tmp_path):
     assert code == 1
     assert "3 of 3 cases failed" in err
     assert "unexpected ZeroDivisionError" in rows(tmp_path / "out/cohort.csv")["a"]["error"]
+    assert "Traceback" not in err
+    _, _, err = batch("--debug", "--quiet")
+    assert err.count("lambda *_: 1 / 0") == 2  # of b a scan is missing
+    assert TIME2 in err[err.index("Traceback") :]
 
 
 def test_weights_that_cannot_be_used_end_the_batch_with_their_code(batch, tmp_path):

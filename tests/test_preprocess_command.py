@@ -34,7 +34,7 @@ def run(capsys):
             cli.main(["preprocess", *map(str, arguments)])
         captured = capsys.readouterr()
         assert captured.out == ""
-        assert "Traceback" not in captured.err
+        assert ("Traceback" in captured.err) == ("--debug" in arguments)
         return ended.value.code, captured.err
 
     return call
@@ -159,6 +159,8 @@ def test_an_unexpected_error_in_one_patient_does_not_end_the_run(run, patients, 
     assert code == 1
     assert "4 of 4 patients failed" in err
     assert "unexpected ZeroDivisionError: odd" in err
+    _, err = run(patients, "-o", tmp_path / "out", "--quiet", "--debug")
+    assert err.count('raise ZeroDivisionError("odd")') == 2  # of the others a scan cannot be read
     assert not (tmp_path / "out").exists()
 
 

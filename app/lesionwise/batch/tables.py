@@ -20,12 +20,13 @@ DONE, KEPT, FAILED, WAITING = "done", "kept", "failed", "not run"
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What became of one case. `report`: what `segment --json` holds, where there is one."""
+    """What became of one case. `report`: what `segment --json` holds, where there is one. `trace`: of its error."""
 
     name: str
     state: str = WAITING
     report: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    trace: str = ""
 
     @property
     def finished(self) -> bool:

@@ -108,4 +108,7 @@ def command(
         click.echo(f"{done} cases done, {kept} kept from before, {len(failed)} failed; tables in {target}")
     if failed:
         names = ", ".join(result.name for result in failed)
-        raise SomeCasesError(f"{len(failed)} of {len(results)} cases failed: {names}")
+        raise SomeCasesError(
+            f"{len(failed)} of {len(results)} cases failed: {names}",
+            {result.name: result.trace for result in failed},
+        )
