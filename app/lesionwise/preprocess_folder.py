@@ -48,9 +48,12 @@ def find_patients(
 
 
 def preprocess_patients(
-    cases: list[PreprocessCase], preprocess: PreprocessOne, note: Callable[[str], None]
+    cases: list[PreprocessCase],
+    preprocess: PreprocessOne,
+    note: Callable[[str], None],
+    complain: Callable[[str], None],
 ) -> None:
-    """Call `preprocess` for each patient, and go on when one fails; `note` is told of each.
+    """Call `preprocess` for each patient, and go on when one fails; `note` is told of each, `complain` of failures.
 
     Raises `SomeCasesError` at the end, with the names of those who failed.
     """
@@ -62,7 +65,7 @@ def preprocess_patients(
             preprocess(case)
         except Exception as error:
             failed[patient] = trace(error)
-            note(f"{patient} failed: {explain(error)[0]}")
+            complain(f"{patient} failed: {explain(error)[0]}")
     if failed:
         raise SomeCasesError(
             f"{len(failed)} of {len(cases)} patients failed: {', '.join(failed)}; the reasons stand above",
