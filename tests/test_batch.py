@@ -15,7 +15,7 @@ from lesionwise.batch import computer as computer_module
 from lesionwise.case_files import Case
 from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.engine import Engine, Settings
-from lesionwise.inference import Windows
+from lesionwise.inference import Windows, predict_in_memory
 from lesionwise.pipeline import finish_case, prepare_case, segment_case
 from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.progress import Progress
@@ -158,6 +158,29 @@ def test_a_second_start_computes_what_is_missing_or_not_current(batch, cohort, p
     computed.clear()
     batch("--threshold", "0.9", "--force")
     assert computed == ["a", "b", "c"]
+
+
+def test_windows_for_lack_of_memory_are_told_and_computed_again(batch, tmp_path, computed, monkeypatch):
+    def short_of_memory(run, time1, time2, brain, windows, *more):
+        return predict_in_memory(run, time1, time2, brain, Windows(16, windows.overlap), *more)
+
+    def told():
+        report = json.loads((tmp_path / "out/a/report.json").read_text())
+        return report["settings"]["window"], len(report["warnings"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lesionwise.pipeline.predict_in_memory", short_of_memory)
+        batch()
+    window, warnings = told()
+    assert window == 16
+    computed.clear()
+    batch("--window", "16")
+    assert computed == []
+    batch()
+    assert computed == ["a", "c"]
+    assert told() == ("brain", warnings - 1)
+    batch()
+    assert computed == ["a", "c"]
 
 
 def test_each_case_gets_a_page_and_one_of_an_earlier_mask_does_not_count(
