@@ -153,7 +153,8 @@ image-cpu: image  ## build the small image for CPUs (docs/container.md says wher
 
 .PHONY: run
 run:  ## segment the patients in folder IN=... into folder OUT=... with the image (VARIANT=cpu: without a GPU)
-	@test -d "$(IN)" -a -d "$(OUT)" || { echo "usage: make run IN=folder-of-patients OUT=folder [VARIANT=cpu]" >&2; exit 2; }
+	@test -d "$(IN)" -a -n "$(OUT)" || { echo "usage: make run IN=folder-of-patients OUT=folder [VARIANT=cpu]" >&2; exit 2; }
+	@mkdir -p "$(OUT)"
 	$(DOCKER) run --rm $(if $(filter gpu,$(VARIANT)),--gpus all) --network none --user "$$(id -u):$$(id -g)" \
 	    -v "$$(realpath "$(IN)"):/in:ro" -v "$$(realpath "$(OUT)"):/out" $(IMAGE) batch /in /out --threads 0
 

@@ -15,7 +15,7 @@ from lesionwise.batch import computer as computer_module
 from lesionwise.case_files import Case
 from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.engine import Engine, Settings
-from lesionwise.inference import Windows
+from lesionwise.inference import Windows, predict_in_memory
 from lesionwise.pipeline import finish_case, prepare_case, segment_case
 from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.progress import Progress
@@ -108,6 +108,17 @@ def test_a_failing_case_is_named_and_the_others_go_on(batch, cohort, weights, tm
     assert float(lesions[0]["x_mm"]) == pytest.approx(report["lesions"][0]["centre_mm"][0], abs=0.006)
 
 
+@pytest.mark.parametrize("name", ["cohort.csv", "lesions.csv", "cohort.html"])
+def test_a_table_that_no_batch_wrote_is_not_replaced(batch, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("case,age\na,34\n")
+    code, _, err = batch()
+    assert code == 2
+    assert err.startswith(f"lesionwise: {tmp_path / 'out' / name}: no earlier batch wrote this file")
+    assert err.count("\n") == 1
+    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["case,age\na,34\n"]
+
+
 def test_a_case_of_a_batch_gives_the_mask_of_segment(batch, cohort, weights, tmp_path):
     batch()
     recipe = Recipe(bias_correction=False, denoising=False)
@@ -147,6 +158,29 @@ def test_a_second_start_computes_what_is_missing_or_not_current(batch, cohort, p
     computed.clear()
     batch("--threshold", "0.9", "--force")
     assert computed == ["a", "b", "c"]
+
+
+def test_windows_for_lack_of_memory_are_told_and_computed_again(batch, tmp_path, computed, monkeypatch):
+    def short_of_memory(run, time1, time2, brain, windows, *more):
+        return predict_in_memory(run, time1, time2, brain, Windows(16, windows.overlap), *more)
+
+    def told():
+        report = json.loads((tmp_path / "out/a/report.json").read_text())
+        return report["settings"]["window"], len(report["warnings"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lesionwise.pipeline.predict_in_memory", short_of_memory)
+        batch()
+    window, warnings = told()
+    assert window == 16
+    computed.clear()
+    batch("--window", "16")
+    assert computed == []
+    batch()
+    assert computed == ["a", "c"]
+    assert told() == ("brain", warnings - 1)
+    batch()
+    assert computed == ["a", "c"]
 
 
 def test_each_case_gets_a_page_and_one_of_an_earlier_mask_does_not_count(
@@ -279,6 +313,10 @@ def test_any_error_of_a_case_is_its_own(batch, monkeypatch, tmp_path):
     assert code == 1
     assert "3 of 3 cases failed" in err
     assert "unexpected ZeroDivisionError" in rows(tmp_path / "out/cohort.csv")["a"]["error"]
+    assert "Traceback" not in err
+    _, _, err = batch("--debug", "--quiet")
+    assert err.count("lambda *_: 1 / 0") == 2  # of b a scan is missing
+    assert TIME2 in err[err.index("Traceback") :]
 
 
 def test_weights_that_cannot_be_used_end_the_batch_with_their_code(batch, tmp_path):
@@ -314,7 +352,7 @@ def test_bids_results_are_a_derivative(patient, weights, tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("more", [(), ("--prefetch",)])
-def test_a_failing_bids_case_leaves_no_folder(patient, weights, tmp_path, monkeypatch, more):
+def test_a_failing_bids_case_leaves_no_folder(patient, weights, tmp_path, monkeypatch, capfd, more):
     monkeypatch.setattr("lesionwise.scan_pair.find_brain", lambda *_: 1 / 0)
     for subject, session in (("x", "1"), ("x", "2"), ("y", "1"), ("y", "2"), ("y", "3")):
         folder = tmp_path / f"in/sub-{subject}/ses-{session}/anat"
@@ -323,9 +361,11 @@ def test_a_failing_bids_case_leaves_no_folder(patient, weights, tmp_path, monkey
     damaged = folder / "sub-y_ses-3_FLAIR.nii.gz"
     damaged.write_bytes(damaged.read_bytes()[:2000])
     (tmp_path / "in/sub-x/ses-2/anat/sub-x_ses-2_run-2_FLAIR.nii.gz").touch()  # which of the two is not clear
+    shutil.copytree(tmp_path / "in/sub-y/ses-1", tmp_path / "in/sub-z/ses-1")  # nothing to compare with
     arguments = ["batch", tmp_path / "in", tmp_path / "out", "--weights", weights, "--device", "cpu", *more]
     with pytest.raises(SystemExit) as ended:
         cli.main([str(argument) for argument in [*arguments, "--no-denoise", "--no-bias-correction"]])
     assert ended.value.code == 1
+    assert "fewer than two sessions: sub-z\n" in capfd.readouterr().err
     assert {row["state"] for row in rows(tmp_path / "out/cohort.csv").values()} == {"failed"}
     assert not [path for path in (tmp_path / "out").iterdir() if path.is_dir()]

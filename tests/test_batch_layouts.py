@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lesionwise.batch.layouts import Extras, find_cases, write_bids_description
+from lesionwise.batch.layouts import Extras, find_cases, unpaired_subjects, write_bids_description
 from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.errors import InputError, UsageError
 
@@ -71,9 +71,17 @@ def test_sessions_of_a_bids_dataset_are_paired_one_after_the_other(tmp_path):
         tmp_path / "out/sub-01/ses-2/report.json",
     ]
     assert not any(case.problem for case in cases)
+    assert unpaired_subjects(tmp_path) == ["sub-02"]
     _, cases = find_cases(tmp_path, tmp_path / "out", extras=Extras(report=True))
     assert cases[0].case.page == tmp_path / "out/sub-01/ses-2/report.html"
     assert len(cases[0].case.outputs) == 3  # the table is written once
+
+
+def test_sessions_follow_each_other_as_their_numbers_do(tmp_path):
+    baseline, early, late = (flair(tmp_path, "01", session) for session in ("M0", "M6", "M12"))
+    _, cases = find_cases(tmp_path, tmp_path / "out")
+    assert [case.name for case in cases] == ["sub-01_ses-M6", "sub-01_ses-M12"]
+    assert [(case.case.time1, case.case.time2) for case in cases] == [(baseline, early), (early, late)]
 
 
 def test_of_several_flairs_in_a_session_the_ones_named_alike_are_a_pair(tmp_path):
@@ -94,6 +102,40 @@ def test_the_bids_description_says_that_it_is_a_derivative(tmp_path):
     assert description["GeneratedBy"][0]["Name"] == "lesionwise"
     assert {"Name", "BIDSVersion"} <= set(description)
     assert "cohort.*" in (tmp_path / ".bidsignore").read_text()
+    (tmp_path / "dataset_description.json").write_text('{"GeneratedBy": [{"Name": "lesionwise"}]}')
+    write_bids_description(tmp_path)  # that of an earlier start
+    assert json.loads((tmp_path / "dataset_description.json").read_text()) == description
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"Name": "Raw scans", "BIDSVersion": "1.8.0"}',
+        '{"GeneratedBy": [{"Name": "fmriprep"}, {"Name": "lesionwise"}]}',
+        '{"GeneratedBy": "lesionwise"}',
+        "[1]",
+        "no JSON",
+    ],
+)
+def test_the_description_of_another_dataset_is_left_and_named(tmp_path, text):
+    (tmp_path / "dataset_description.json").write_text(text)
+    with pytest.raises(UsageError, match="name another folder"):
+        write_bids_description(tmp_path)
+    assert (tmp_path / "dataset_description.json").read_text() == text
+    assert not (tmp_path / ".bidsignore").exists()
+
+
+def test_what_a_user_wants_bids_to_ignore_is_left(tmp_path):
+    (tmp_path / ".bidsignore").write_text("mine\n")
+    write_bids_description(tmp_path)
+    assert (tmp_path / ".bidsignore").read_text() == "mine\n"
+
+
+def test_results_do_not_go_into_the_bids_dataset_that_is_read(tmp_path):
+    for session in ("1", "2"):
+        flair(tmp_path, "01", session)
+    with pytest.raises(UsageError, match="derivatives/lesionwise"):
+        find_cases(tmp_path, tmp_path / "sub-01/..")
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,9 @@ def test_debug_shows_where(capsys, failing):
         ("segment", "-t1", "a", "-t2", "b", "-o", "c.nii", "--threads", "-1"),
         ("segment", "-t1", "a", "-t2", "b", "-o", "c.nii", "--threshold", "1"),
         ("segment", "-t1", "a", "-t2", "b", "-o", "c.nii", "--overlap", "1"),
+        ("segment", "-t1", "a", "-t2", "b", "-o", "c.nii", "--threshold", "nan"),
+        ("batch", "a", "b", "--overlap", "NaN"),
+        ("phantom", "a", "--unchanged-share", "nan"),
         ("segment", "-t1", "a", "-t2", "b", "-o", "c.nii", "more"),
     ],
 )

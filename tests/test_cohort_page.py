@@ -132,6 +132,15 @@ def test_no_folder_above_the_cases_is_told(page, tmp_path):
     assert str(tmp_path) not in html
 
 
+def test_nor_where_a_clusters_worker_names_the_files_of_relative_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = Path("in/a/t1.nii.gz"), Path("in/a/t2.nii.gz"), Path("out/a/segmentation.nii.gz")
+    case = BatchCase("a", Case(*files), Path("out/a"))
+    error = f"{files[0].absolute()} and {files[1].absolute()}: two grids; see {case.folder.absolute()}"
+    assert without_folders(error, case) == "t1.nii.gz and t2.nii.gz: two grids; see a"
+    assert without_folders(f"{files[2]}: full", case) == "segmentation.nii.gz: full"
+
+
 def test_a_cohort_of_which_nothing_is_finished_yet_has_a_page(page):
     html = page(CaseResult("a"))
     assert "1 not run" in html

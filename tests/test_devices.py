@@ -4,19 +4,16 @@ import os
 
 import pytest
 import torch
+from made_groups import made_groups
 
 from lesionwise import devices
+from lesionwise.control_groups import own_groups
 from lesionwise.devices import available_cpus, choose_device, choose_precision, use_threads
 from lesionwise.errors import DeviceError
 
 
-def cgroup(tmp_path, membership, files):
-    (tmp_path / "self").write_text(membership)
-    for name, content in files.items():
-        path = tmp_path / "mount" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    return list(devices._quotas(tmp_path / "self", tmp_path / "mount"))
+def quotas_of(tmp_path, membership, files):
+    return list(devices._quotas(own_groups("cpu", *made_groups(tmp_path, membership, files))))
 
 
 @pytest.mark.parametrize(
@@ -33,7 +30,7 @@ def cgroup(tmp_path, membership, files):
     ],
 )  # fmt: skip
 def test_quotas_of_both_versions_of_control_groups(tmp_path, membership, files, quotas):
-    assert cgroup(tmp_path, membership, files) == quotas
+    assert quotas_of(tmp_path, membership, files) == quotas
 
 
 @pytest.mark.parametrize(("quotas", "cpus"), [([], 4), ([2.9], 2), ([0.5], 1), ([100], 4), ([3, 2], 2)])

@@ -165,7 +165,8 @@ def test_the_command_writes_the_same_bytes_again_and_case_2_whatever_their_numbe
 
 def test_a_case_that_is_there_is_refused_before_any_work_and_replaced_with_force(small_heads, tmp_path):
     (tmp_path / "patient002").mkdir()
-    (tmp_path / "patient002" / "mine.txt").write_text("keep")
+    for name in ("mine.txt", "phantom.json"):
+        (tmp_path / "patient002" / name).write_text("keep")
     done = CliRunner().invoke(command, [str(tmp_path), "--cases", "2", "-q"])
     assert isinstance(done.exception, UsageError)
     assert "patient002" in str(done.exception)
@@ -173,6 +174,18 @@ def test_a_case_that_is_there_is_refused_before_any_work_and_replaced_with_force
     assert names(tmp_path) == ["patient002"]
     assert CliRunner().invoke(command, [str(tmp_path), "--cases", "2", "-q", "--force"]).exit_code == 0
     assert names(tmp_path / "patient002") == sorted([*FILES, "mine.txt"])
+
+
+def test_a_real_patient_is_never_replaced(tmp_path):
+    scan = tmp_path / "patient002" / FILES[0]
+    scan.parent.mkdir()
+    scan.write_text("a scan")
+    for more in ((), ("--force",)):
+        done = CliRunner().invoke(command, [str(tmp_path), "--cases", "2", "-q", *more])
+        assert isinstance(done.exception, UsageError)
+        assert "patient002: this is no phantom" in str(done.exception)
+        assert "--force" not in str(done.exception)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [scan]
 
 
 def test_a_file_in_the_way_is_named(tmp_path):

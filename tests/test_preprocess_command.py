@@ -34,7 +34,7 @@ def run(capsys):
             cli.main(["preprocess", *map(str, arguments)])
         captured = capsys.readouterr()
         assert captured.out == ""
-        assert "Traceback" not in captured.err
+        assert ("Traceback" in captured.err) == ("--debug" in arguments)
         return ended.value.code, captured.err
 
     return call
@@ -126,7 +126,10 @@ def test_a_folder_of_patients_goes_on_after_failures_and_ends_with_code_1(
 ):
     code, err = run(patients, "-o", tmp_path / "out", "--no-denoise", "--quiet")
     assert code == 1
-    assert "2 of 4 patients failed: patient000, patient002" in err.splitlines()[-1]
+    first, second, last = err.splitlines()  # with --quiet no more than what failed
+    assert first.startswith("patient000 failed: ")
+    assert second.startswith("patient002 failed: ")
+    assert "2 of 4 patients failed: patient000, patient002" in last
     assert "no such file" in err
     assert "not a NIfTI file" in err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["patient001", "patient003"]
@@ -159,6 +162,8 @@ def test_an_unexpected_error_in_one_patient_does_not_end_the_run(run, patients, 
     assert code == 1
     assert "4 of 4 patients failed" in err
     assert "unexpected ZeroDivisionError: odd" in err
+    _, err = run(patients, "-o", tmp_path / "out", "--quiet", "--debug")
+    assert err.count('raise ZeroDivisionError("odd")') == 2  # of the others a scan cannot be read
     assert not (tmp_path / "out").exists()
 
 

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from made_groups import made_groups
 
 from lesionwise import inference, memory
+from lesionwise.control_groups import own_groups
 from lesionwise.inference import Windows, predict_in_memory
 from lesionwise.memory import SHARE, free_bytes, room_voxels, window_edges
 from lesionwise.network import UNet
@@ -42,21 +44,47 @@ def test_edges_that_fit():
     assert free_bytes(torch.device("cpu")) > 0
 
 
-def test_memory_of_a_container_counts_and_files_that_were_read_are_not_in_the_way(tmp_path, monkeypatch):
-    files = {
-        "max": "3000000000",
-        "current": "1500000000",
-        "stat": "anon 9\ninactive_file 400000000\nactive_file 7",
-    }
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr(memory, "CONTAINER_LIMITS", [tuple(tmp_path / name for name in files)])
+V2 = {"max": "3000000000", "current": "1500000000", "stat": "anon 9\ninactive_file 400000000\nactive_file 7"}
+V1 = {
+    "limit_in_bytes": V2["max"],
+    "usage_in_bytes": V2["current"],
+    "stat": "inactive_file 1\ntotal_inactive_file 400000000",
+}
+
+
+def in_folder(folder, files, **changed):
+    return {f"{folder}memory.{name}": content for name, content in {**files, **changed}.items()}
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "free"),
+    [
+        ("0::/", in_folder("", V2), 1.9e9),
+        ("0::/", in_folder("", V2, stat=""), 1.5e9),
+        ("4:memory:/", in_folder("memory/", V1), 1.9e9),
+        ("0::/slurm/job/step", in_folder("slurm/job/", V2), 1.9e9),
+        ("0::/a/b", in_folder("a/", V2) | in_folder("a/b/", V2, max="2000000000"), 0.9e9),
+        ("0::/a/b", in_folder("a/", V2, max="2000000000") | in_folder("a/b/", V2), 0.9e9),
+        ("9:cpu:/\n4:memory:/slurm/job_1", in_folder("memory/slurm/job_1/", V1), 1.9e9),
+        ("0::/on/the/host", in_folder("", V2), 1.9e9),
+    ],
+)
+def test_the_smallest_room_in_the_control_groups_counts_without_files_that_were_read(
+    tmp_path, monkeypatch, membership, files, free
+):
+    groups = made_groups(tmp_path, membership, files)
+    monkeypatch.setattr(memory, "own_groups", lambda controller: own_groups(controller, *groups))
     cpu = torch.device("cpu")
-    assert free_bytes(cpu) == 3000000000 - 1500000000 + 400000000
+    assert free_bytes(cpu) == free
     for precision, bytes_per_voxel in BYTES_PER_VOXEL.items():
-        assert room_voxels(cpu, precision) == pytest.approx(SHARE * 1.9e9 / bytes_per_voxel)
-    (tmp_path / "stat").unlink()
-    assert free_bytes(cpu) == 1500000000
+        assert room_voxels(cpu, precision) == pytest.approx(SHARE * free / bytes_per_voxel)
+
+
+def test_a_group_without_a_limit_limits_nothing(tmp_path, monkeypatch):
+    groups = made_groups(tmp_path, "0::/a", in_folder("a/", V2, max="max"))
+    monkeypatch.setattr(memory, "own_groups", lambda controller: own_groups(controller, *groups))
+    assert free_bytes(torch.device("cpu")) > 0
+    assert memory._room_in_group(tmp_path / "mount/a") == []
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,16 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff
 
 from lesionwise import nifti
 from lesionwise.errors import InputError, UsageError
+from lesionwise.files import write_whole
 from lesionwise.nifti import MAX_SIDE, MAX_VOXELS
 from lesionwise.volume import (
     check_same_grid,
+    mask_writer,
     read_image,
     read_mask,
     read_volume,
     to_canonical,
     write_image_like,
-    write_mask_like,
 )
 
 SHAPE = (16, 17, 18)
@@ -311,6 +312,10 @@ def test_canonical_order_is_the_same_however_the_image_is_stored(tmp_path, codes
 # --- writing ---------------------------------------------------------------------------------------------
 
 
+def write_mask(path, mask, like):
+    write_whole({path: mask_writer(path, mask, like)})
+
+
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.parametrize(("sform", "qform"), [(1, 1), (0, 2), (4, 0), (0, 0)])
 def test_the_geometry_of_the_header_is_kept_bit_for_bit(tmp_path, kind, sform, qform):
@@ -321,7 +326,7 @@ def test_the_geometry_of_the_header_is_kept_bit_for_bit(tmp_path, kind, sform, q
     made.header["intent_name"] = b"DOE^JANE"
     source = read_volume(saved(tmp_path, made))
     mask = numbers() > 500
-    write_mask_like(tmp_path / "mask.nii.gz", mask, source)
+    write_mask(tmp_path / "mask.nii.gz", mask, source)
     written = nib.load(tmp_path / "mask.nii.gz")
     for field in GEOMETRY_FIELDS:
         assert written.header[field].tobytes() == source.header[field].tobytes(), field
@@ -346,7 +351,7 @@ def test_a_big_endian_source_keeps_its_geometry(tmp_path):
 def test_the_same_mask_gives_the_same_bytes(tmp_path):
     source = read_volume(saved(tmp_path, image()))
     for name in ("one.nii.gz", "two.nii.gz"):
-        write_mask_like(tmp_path / name, numbers() > 500, source)
+        write_mask(tmp_path / name, numbers() > 500, source)
     assert (tmp_path / "one.nii.gz").read_bytes() == (tmp_path / "two.nii.gz").read_bytes()
 
 
@@ -354,7 +359,7 @@ def test_permissions_follow_the_umask(tmp_path):
     source = read_volume(saved(tmp_path, image()))
     before = os.umask(0o027)
     try:
-        write_mask_like(tmp_path / "mask.nii.gz", numbers() > 500, source)
+        write_mask(tmp_path / "mask.nii.gz", numbers() > 500, source)
     finally:
         os.umask(before)
     assert (tmp_path / "mask.nii.gz").stat().st_mode & 0o777 == 0o640
@@ -369,7 +374,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match="No space left on device"):
-        write_mask_like(tmp_path / "mask.nii.gz", numbers() > 500, source)
+        write_mask(tmp_path / "mask.nii.gz", numbers() > 500, source)
     assert (tmp_path / "mask.nii.gz").read_text() == "old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["image.nii.gz", "mask.nii.gz"]
 
@@ -377,7 +382,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 def test_an_output_is_named_nii_or_nii_gz(tmp_path):
     source = read_volume(saved(tmp_path, image()))
     with pytest.raises(UsageError, match=r"\.nii"):
-        write_mask_like(tmp_path / "mask.png", numbers() > 500, source)
+        write_mask(tmp_path / "mask.png", numbers() > 500, source)
 
 
 # --- real scans ------------------------------------------------------------------------------------------
@@ -389,7 +394,7 @@ def test_a_real_scan_keeps_its_header_and_voxels(shared, tmp_path):
     volume, reference = read_volume(path), nib.load(path)
     np.testing.assert_array_equal(volume.data, reference.get_fdata(dtype=np.float32))
     np.testing.assert_array_equal(volume.affine, reference.affine)
-    write_mask_like(tmp_path / "mask.nii.gz", volume.data > 500, volume)
+    write_mask(tmp_path / "mask.nii.gz", volume.data > 500, volume)
     written = nib.load(tmp_path / "mask.nii.gz").header
     for field in GEOMETRY_FIELDS:
         assert written[field].tobytes() == reference.header[field].tobytes(), field

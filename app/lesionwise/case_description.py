@@ -29,7 +29,10 @@ def file_hashes(files: Mapping[str, Path]) -> dict[str, str]:
 
 
 def describe_computation(settings: Settings, engine: Engine) -> dict[str, Any]:
-    """Return what a result depends on beside the inputs: two runs that agree in this give the same mask."""
+    """Return what a result depends on beside the inputs: two runs that agree in this give the same mask.
+
+    `settings`: those that are asked for, or, of a result, with the windows that it took.
+    """
     return {
         "lesionwise": __version__,
         "weights_sha256": engine.weights.sha256,

@@ -2,11 +2,12 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
 
+from lesionwise.control_groups import own_groups
 from lesionwise.errors import DeviceError
 
 
@@ -30,7 +31,7 @@ def use_threads(asked: int) -> int:
 
 def available_cpus() -> int:
     """Return how many CPUs the process may keep busy, at least 1."""
-    quota = min(_quotas(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")), default=float("inf"))
+    quota = min(_quotas(own_groups("cpu")), default=float("inf"))
     return max(1, int(min(len(os.sched_getaffinity(0)), quota)))
 
 
@@ -96,28 +97,10 @@ def _gpu_trouble() -> str | None:
     return None
 
 
-def _quotas(membership: Path, root: Path) -> Iterator[float]:
-    """Yield the quotas, in CPUs, of the process's control groups and those above (versions 1 and 2)."""
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, group = line.split(":", 2)
-        if controllers == "":
-            mounts, read = [root, root / "unified"], _quota_v2
-        elif "cpu" in controllers.split(","):
-            mounts, read = [root / controllers, root / "cpu"], _quota_v1
-        else:
-            continue
-        for mount in mounts:
-            folder = mount / group.lstrip("/")
-            # In a container the path may be the host's, and missing here: then the mount itself is the group.
-            for place in [folder, *folder.parents]:
-                if place.is_relative_to(mount):
-                    quota = read(place)
-                    if quota is not None:
-                        yield quota
+def _quotas(groups: Iterable[Path]) -> Iterator[float]:
+    """Yield the quotas, in CPUs, of control groups that have one (versions 2 and 1)."""
+    for folder in groups:
+        yield from (quota for quota in (_quota_v2(folder), _quota_v1(folder)) if quota is not None)
 
 
 def _quota_v2(folder: Path) -> float | None:

@@ -4,6 +4,8 @@ A message is one line: what is wrong, in which file, what to do. The command lin
 the Python interface raises it.
 """
 
+import traceback
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -44,9 +46,22 @@ class DeviceError(LesionwiseError):
 
 
 class SomeCasesError(LesionwiseError):
-    """Some cases of several failed; the others are done."""
+    """Some cases of several failed; the others are done.
+
+    `traces`: where each error arose, by the name of the case; they are shown with this error's own traceback.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, traces: Mapping[str, str]) -> None:
+        super().__init__(message)
+        for name, trace in traces.items():
+            self.add_note(f"{name}: {trace}")
+
+
+def trace(error: BaseException) -> str:
+    """Return where an error arose, as a text: the error itself would keep the volumes of its case in memory."""
+    return "".join(traceback.format_exception(error))
 
 
 def explain(error: BaseException) -> tuple[str, int]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from lesionwise.control_groups import own_groups
 from lesionwise.network import DOWNSAMPLING, PATCH_SIZE
 from lesionwise.slabs import BYTES_PER_VOXEL
 
@@ -13,16 +14,12 @@ SHARE = 0.7
 
 SMALLER_EDGES = (192, 160, 128, 96, PATCH_SIZE)
 
-_GROUPS = Path("/sys/fs/cgroup")
-CONTAINER_LIMITS = (
-    (_GROUPS / "memory.max", _GROUPS / "memory.current", _GROUPS / "memory.stat"),
-    (
-        _GROUPS / "memory/memory.limit_in_bytes",
-        _GROUPS / "memory/memory.usage_in_bytes",
-        _GROUPS / "memory/memory.stat",
-    ),
+LIMIT_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
-"""Where a container finds its limit, what it uses, and for what: control groups of version 2, and of version 1."""
+"""Where a control group tells its limit and what it uses, and what `memory.stat` calls the part that is files that were
+read: version 2, and version 1."""
 
 
 def window_edges(shape: tuple[int, ...], room_voxels: float) -> list[int]:
@@ -47,20 +44,27 @@ def room_voxels(device: torch.device, precision: torch.dtype) -> float:
 
 
 def free_bytes(device: torch.device) -> float:
-    """Return the memory that can still be taken on a device, within the control group's limit on a CPU."""
+    """Return the memory that can still be taken on a device, on a CPU within the limits of the control groups."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     free = [float("inf")]
     for line in _text(Path("/proc/meminfo")).splitlines():
         if line.startswith("MemAvailable:"):
             free.append(1024 * float(line.split()[1]))
-    for limit_file, used_file, use_file in CONTAINER_LIMITS:
-        limit, used = _text(limit_file).strip(), _text(used_file).strip()
+    for folder in own_groups("memory"):
+        free += _room_in_group(folder)
+    return min(free)
+
+
+def _room_in_group(folder: Path) -> list[float]:
+    """Return the bytes that a control group and those below it may still take, or nothing where it has no limit."""
+    for limit_file, used_file, files in LIMIT_FILES:
+        limit, used = (_text(folder / name).strip() for name in (limit_file, used_file))
         if limit.isdigit() and used.isdigit():
             # Files that were read stay in memory until it is wanted for something else, and count as used until then.
-            files = re.search(r"^(?:total_)?inactive_file (\d+)$", _text(use_file), re.MULTILINE)
-            free.append(float(limit) - float(used) + (float(files[1]) if files else 0))
-    return min(free)
+            unneeded = re.search(rf"^{files} (\d+)$", _text(folder / "memory.stat"), re.MULTILINE)
+            return [float(limit) - float(used) + (float(unneeded[1]) if unneeded else 0)]
+    return []
 
 
 def _voxels(shape: tuple[int, ...], edge: int) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from lesionwise.files import (
     unchanged,
     write_whole,
 )
-from lesionwise.inference import predict_in_memory
+from lesionwise.inference import Windows, predict_in_memory
 from lesionwise.lesions import lesion_table, remove_small_lesions
 from lesionwise.memory import room_voxels
 from lesionwise.network_grid import NetworkGrid, network_grid
@@ -157,7 +157,7 @@ def finish_case(
 ) -> dict[str, Any]:
     """Run the network over a prepared case, find the lesions, write the outputs; return as `segment_case`."""
     study, inside = prepared.study, prepared.inside
-    probability = predict(prepared.pair, inside, engine, progress)
+    probability, windows = predict(prepared.pair, inside, engine, progress)
     probability = study.to_output(in_order_of(probability, inside, prepared.brain))
     with progress.step("finding lesions"):
         mask = remove_small_lesions(probability > engine.threshold, study.output.spacing_mm)
@@ -177,7 +177,7 @@ def finish_case(
         study,
         prepared.residual_mm,
         scans.sha256,
-        settings,
+        replace(settings, windows=windows),
         engine,
         progress,
     )
@@ -213,18 +213,23 @@ def prepare_pair(
     return PreparedPair(first, second, inside, grid)
 
 
-def predict(pair: PreparedPair, brain: Volume, engine: Engine, progress: Progress) -> Floats:
-    """Return the probability of new lesion on the grid of the brain mask, 0 outside the brain."""
+def predict(pair: PreparedPair, brain: Volume, engine: Engine, progress: Progress) -> tuple[Floats, Windows]:
+    """Return the probability of new lesion on the grid of the brain mask, 0 outside the brain, and the windows it took.
+
+    They are those that were asked for, or smaller ones for lack of memory.
+    """
+    windows = engine.windows
     with progress.step("running the network"):
         room = room_voxels(engine.device, engine.precision)
         probability, edge = predict_in_memory(
-            engine.run, pair.time1, pair.time2, pair.brain, engine.windows, room, progress.advance
+            engine.run, pair.time1, pair.time2, pair.brain, windows, room, progress.advance
         )
-        if engine.windows.edge is None and edge < max(pair.brain.shape):
+        if windows.edge is None and edge < max(pair.brain.shape):
+            windows = replace(windows, edge=edge)
             progress.warn(f"memory is short: the network saw windows of {edge} mm instead of the whole brain")
     with progress.step("resampling"):
         probability = tempered(probability, engine.weights.temperature)
-        return np.where(brain.data, pair.grid.to_scan(probability), np.float32(0))
+        return np.where(brain.data, pair.grid.to_scan(probability), np.float32(0)), windows
 
 
 def writers(

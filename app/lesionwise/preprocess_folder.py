@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lesionwise.challenge_layout import TIME1, TIME2, TRUTHS
-from lesionwise.errors import InputError, SomeCasesError, explain
+from lesionwise.errors import InputError, SomeCasesError, explain, trace
 from lesionwise.preprocess_case import PreprocessCase
 
 PreprocessOne = Callable[[PreprocessCase], object]
@@ -48,22 +48,26 @@ def find_patients(
 
 
 def preprocess_patients(
-    cases: list[PreprocessCase], preprocess: PreprocessOne, note: Callable[[str], None]
+    cases: list[PreprocessCase],
+    preprocess: PreprocessOne,
+    note: Callable[[str], None],
+    complain: Callable[[str], None],
 ) -> None:
-    """Call `preprocess` for each patient, and go on when one fails; `note` is told of each.
+    """Call `preprocess` for each patient, and go on when one fails; `note` is told of each, `complain` of failures.
 
     Raises `SomeCasesError` at the end, with the names of those who failed.
     """
-    failed: list[str] = []
+    failed: dict[str, str] = {}
     for number, case in enumerate(cases, start=1):
         patient = case.folder.name
         note(f"{patient} ({number} of {len(cases)})")
         try:
             preprocess(case)
         except Exception as error:
-            failed.append(patient)
-            note(f"{patient} failed: {explain(error)[0]}")
+            failed[patient] = trace(error)
+            complain(f"{patient} failed: {explain(error)[0]}")
     if failed:
         raise SomeCasesError(
-            f"{len(failed)} of {len(cases)} patients failed: {', '.join(failed)}; the reasons stand above"
+            f"{len(failed)} of {len(cases)} patients failed: {', '.join(failed)}; the reasons stand above",
+            failed,
         )

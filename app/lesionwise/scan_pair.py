@@ -27,9 +27,8 @@ scans converted from DICOM, they equal Anima's on the file as stored.
 
 REGISTER_ADVICE = "add --register, or bring them on one grid with another tool"
 
-OUTPUT_GRIDS = ("time1", "halfway", "time2")
-"""Where outputs can lie after a registration."""
 DEFAULT_OUTPUT_GRID = "time2"
+"""Where outputs lie after a registration; "time1" and "halfway" may be asked for."""
 
 Floats = NDArray[np.float32]
 
@@ -103,8 +102,8 @@ def prepare_study(
 ) -> Study:
     """Find the brain and bring both scans on one grid.
 
-    `output_grid` None: they are on one already, and outputs lie on it; else they are registered, and it is one of
-    `OUTPUT_GRIDS`. `extraction`: one of `EXTRACTIONS`, unless the pair has a brain mask.
+    `output_grid` None: they are on one already, and outputs lie on it; else they are registered, and it is "time1",
+    "halfway" or "time2". `extraction`: one of `EXTRACTIONS`, unless the pair has a brain mask.
     Raises `PreprocessingError` where brain extraction or registration fail their gates.
     """
     if output_grid is None:

@@ -152,29 +152,21 @@ def in_order_of(array: NDArray[Any], current: Volume, wanted: Volume) -> NDArray
     return np.ascontiguousarray(apply_orientation(array, turn))
 
 
-def write_mask_like(path: Path | str, mask: NDArray[np.bool_], like: Volume) -> None:
-    """Write a mask (x, y, z) as uint8 0/1 with the header geometry of another volume unchanged, in one step.
-
-    Raises `UsageError` for a name that is not .nii or .nii.gz, `InputError` where it cannot be written.
-    """
-    write_whole({Path(path): mask_writer(Path(path), mask, like)})
-
-
 def write_image_like(path: Path | str, image: NDArray[np.floating[Any]], like: Volume) -> None:
-    """Write an image (x, y, z) as float32 with the header geometry of another volume unchanged, in one step.
-
-    Raises as `write_mask_like`.
-    """
+    """Write an image (x, y, z) as `image_writer` does, in one step; `InputError` where it cannot be written."""
     write_whole({Path(path): image_writer(Path(path), image, like)})
 
 
 def mask_writer(path: Path, mask: NDArray[np.bool_], like: Volume) -> Writer:
-    """Return what `files.write_whole` needs to write a mask as `write_mask_like` does."""
+    """Return what writes a mask (x, y, z) as uint8 0/1 with the header geometry of another volume unchanged.
+
+    It is for `files.write_whole`. Raises `UsageError` for a name that is not .nii or .nii.gz.
+    """
     return _writer(path, mask.astype(np.uint8), like)
 
 
 def image_writer(path: Path, image: NDArray[np.floating[Any]], like: Volume) -> Writer:
-    """Return what `files.write_whole` needs to write an image as `write_image_like` does."""
+    """Return what writes an image (x, y, z) as float32, else as `mask_writer`."""
     return _writer(path, image.astype(np.float32, copy=False), like)
 
 

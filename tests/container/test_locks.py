@@ -57,6 +57,17 @@ def test_all_that_the_package_names_is_locked():
     ).keys()
 
 
+def test_what_the_package_pins_is_what_is_locked():
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    pinned = dict(name.split("==") for name in named if "==" in name)
+    assert {
+        "deepbet",
+        "nilearn",
+    } <= pinned.keys()  # their files are read, and only those of one version will do
+    locked = versions("cpu") | versions("data")
+    assert pinned == {name: locked[name] for name in pinned}
+
+
 def test_the_gui_and_copyleft_packages_of_deepbet_stay_out():
     everything = set().union(*(versions(lock) for lock in ("cpu", "gpu", "data")))
     assert not everything & {

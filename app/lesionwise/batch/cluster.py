@@ -20,7 +20,7 @@ from lesionwise.batch.tables import DONE, FAILED, CaseResult
 from lesionwise.case_description import describe_computation
 from lesionwise.case_files import Case
 from lesionwise.engine import Engine, Settings
-from lesionwise.errors import DeviceError, LesionwiseError, UsageError, explain
+from lesionwise.errors import DeviceError, LesionwiseError, UsageError, explain, trace
 from lesionwise.progress import Display, Progress
 from lesionwise.weights import named_weights
 
@@ -107,7 +107,7 @@ def _computed(
             try:
                 yield future.result()
             except Exception as error:
-                yield CaseResult(names[future], FAILED, error=lost_in_words(error))
+                yield CaseResult(names[future], FAILED, error=lost_in_words(error), trace=trace(error))
     finally:
         with suppress(Exception):
             client.cancel(list(names))

@@ -18,6 +18,7 @@ from lesionwise.files import text_writer, write_whole
 from lesionwise.report.page import REPORT_TABLE
 
 BIDS_VERSION = "1.10.0"
+GENERATOR = "lesionwise"
 _ENDING = re.compile(r"\.nii(\.gz)?$")
 
 
@@ -43,7 +44,7 @@ class BatchCase:
 def find_cases(
     source: Path, target: Path, layout: str = "auto", extras: Extras | None = None
 ) -> tuple[str, list[BatchCase]]:
-    """Return the layout, and the cases below `source`, sorted by name, with their results below `target`.
+    """Return the layout, and the cases below `source`, in natural order, with their results below `target`.
 
     `layout`: a name in `LAYOUTS`, or "auto" for the first of them that finds a case.
     A patient who lacks a scan is a case, too: it fails when it is computed, and is named.
@@ -58,30 +59,59 @@ def find_cases(
         if cases:
             if name != "challenge" and extras.brain_mask_name:
                 raise UsageError(f"--brain-mask-name is for the challenge's layout, and this is {name}")
+            if name == "bids" and target.resolve() == source.resolve():
+                raise UsageError(
+                    f"{target}: results are a BIDS dataset of their own; name another folder, such as"
+                    f" {target / 'derivatives/lesionwise'}"
+                )
             _refuse_doubles(cases)
-            return name, sorted(cases, key=lambda case: case.name)
+            return name, sorted(cases, key=lambda case: natural_order(case.name))
     raise InputError(
         f"{source}: no case found; it takes PATIENT/{TIME1} with {TIME2}, or files *_time01* with *_time02*,"
         " or BIDS (sub-*/ses-*/anat/*_FLAIR.nii.gz with two sessions or more)"
     )
 
 
+def natural_order(name: str) -> tuple[list[str | int], str]:
+    """Return what sorts names as people do, their numbers as numbers: ses-M6 comes before ses-M12."""
+    parts = re.split("([0-9]+)", name)  # text and digits in turn
+    return [int(part) if number % 2 else part for number, part in enumerate(parts)], name
+
+
+def unpaired_subjects(source: Path) -> list[str]:
+    """Return the subjects of a BIDS dataset with a FLAIR in fewer than two sessions: nothing to compare."""
+    return [subject.name for subject in _visible(source, "sub-*") if len(_bids_sessions(subject)) < 2]
+
+
 def write_bids_description(target: Path) -> None:
     """Make `target` a BIDS derivative: dataset_description.json, and .bidsignore for what BIDS does not know.
 
-    Raises `InputError` where they cannot be written.
+    Raises `UsageError` where a dataset that others made is there, `InputError` where they cannot be written.
     """
+    described, ignored = target / "dataset_description.json", target / ".bidsignore"
+    generators = _generators(described) if described.exists() else None
+    if generators not in (None, [GENERATOR]):
+        raise UsageError(
+            f"{described}: this dataset is not one of {GENERATOR} alone; name another folder for the results"
+        )
     description = {
         "Name": "New multiple sclerosis lesions",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "lesionwise", "Version": __version__}],
+        "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}],
     }
-    texts = {
-        "dataset_description.json": json.dumps(description, indent=2) + "\n",
-        ".bidsignore": "cohort.*\nlesions.csv\n**/report.*\n",
-    }
-    write_whole({target / name: text_writer(text) for name, text in texts.items()})
+    texts = {described: json.dumps(description, indent=2) + "\n"}
+    if generators or not ignored.exists():
+        texts[ignored] = "cohort.*\nlesions.csv\n**/report.*\n"
+    write_whole({path: text_writer(text) for path, text in texts.items()})
+
+
+def _generators(description: Path) -> list[str]:
+    """Return the names of the programs that made a BIDS dataset, none where its description does not say."""
+    try:
+        return [program["Name"] for program in json.loads(description.read_bytes())["GeneratedBy"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
 
 
 def _challenge(source: Path, target: Path, extras: Extras) -> list[BatchCase]:
@@ -111,12 +141,7 @@ def _bids(source: Path, target: Path, extras: Extras) -> list[BatchCase]:
     """Consecutive sessions of each subject that hold a FLAIR; results stand under the later session."""
     cases = []
     for subject in _visible(source, "sub-*"):
-        sessions = [
-            (session.name, scans)
-            for session in _visible(subject, "ses-*")
-            if (scans := _visible(session / "anat", "*_FLAIR.nii.gz"))
-        ]
-        for (before, scans1), (after, scans2) in pairwise(sessions):
+        for (before, scans1), (after, scans2) in pairwise(_bids_sessions(subject)):
             name = f"{subject.name}_{after}"
             pair, problem = _bids_pair(before, scans1, after, scans2)
             folder = target / subject.name / after
@@ -130,6 +155,15 @@ def _bids(source: Path, target: Path, extras: Extras) -> list[BatchCase]:
             )
             cases.append(BatchCase(name, case, folder, problem))
     return cases
+
+
+def _bids_sessions(subject: Path) -> list[tuple[str, list[Path]]]:
+    """Return the sessions of a subject that hold a FLAIR, with their FLAIRs, in the natural order of their labels."""
+    return [
+        (session.name, scans)
+        for session in _visible(subject, "ses-*")
+        if (scans := _visible(session / "anat", "*_FLAIR.nii.gz"))
+    ]
 
 
 def _bids_pair(
@@ -163,7 +197,8 @@ def _in_one_folder(
 
 
 def _visible(folder: Path, pattern: str = "*") -> list[Path]:
-    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+    visible = (path for path in folder.glob(pattern) if not path.name.startswith("."))
+    return sorted(visible, key=lambda path: natural_order(path.name))
 
 
 def _refuse_doubles(cases: list[BatchCase]) -> None:

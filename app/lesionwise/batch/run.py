@@ -15,8 +15,10 @@ from lesionwise.batch.tables import (
     LESION_TABLE,
     CaseResult,
     cohort_table,
+    is_cohort_table,
     lesions_table,
 )
+from lesionwise.errors import UsageError
 from lesionwise.files import text_writer, write_whole
 from lesionwise.progress import Progress
 from lesionwise.report.cohort import COHORT_PAGE, cohort_page
@@ -53,6 +55,15 @@ def run_batch(
     finally:
         _remove_empty_folders(cases, target)
     return list(results.values())
+
+
+def check_replaceable(target: Path) -> None:
+    """Raise `UsageError` where a table or the page in `target` is not of an earlier batch."""
+    there = [path for name in (COHORT_TABLE, LESION_TABLE, COHORT_PAGE) if (path := target / name).exists()]
+    if there and not is_cohort_table(target / COHORT_TABLE):
+        raise UsageError(
+            f"{there[0]}: no earlier batch wrote this file; move it away, or name another folder for the results"
+        )
 
 
 def write_cohort(cases: Sequence[BatchCase], results: Mapping[str, CaseResult], target: Path) -> None:

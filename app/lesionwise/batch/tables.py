@@ -2,11 +2,17 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 COHORT_TABLE, LESION_TABLE = "cohort.csv", "lesions.csv"
+
+COHORT_COLUMNS = (
+    *("case", "state", "new_lesions", "new_lesion_volume_mm3", "brain_volume_ml", "seconds"),
+    *("warnings", "error"),
+)
 
 DONE, KEPT, FAILED, WAITING = "done", "kept", "failed", "not run"
 """What became of a case; `KEPT`: it was finished by an earlier start."""
@@ -14,12 +20,13 @@ DONE, KEPT, FAILED, WAITING = "done", "kept", "failed", "not run"
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What became of one case. `report`: what `segment --json` holds, where there is one."""
+    """What became of one case. `report`: what `segment --json` holds, where there is one. `trace`: of its error."""
 
     name: str
     state: str = WAITING
     report: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    trace: str = ""
 
     @property
     def finished(self) -> bool:
@@ -49,11 +56,17 @@ def cohort_table(results: Iterable[CaseResult]) -> str:
                 "error": result.error,
             }
         )
-    header = [
-        *("case", "state", "new_lesions", "new_lesion_volume_mm3", "brain_volume_ml", "seconds"),
-        *("warnings", "error"),
-    ]
-    return _csv(header, rows)
+    return _csv(COHORT_COLUMNS, rows)
+
+
+def is_cohort_table(path: Path) -> bool:
+    """Tell whether a file is a table as `cohort_table` makes it: its first columns are."""
+    begin = ",".join(COHORT_COLUMNS[:2]).encode()
+    try:
+        with path.open("rb") as file:
+            return file.read(len(begin)) == begin
+    except OSError:
+        return False
 
 
 def lesions_table(results: Iterable[CaseResult]) -> str:
@@ -72,14 +85,14 @@ def lesions_table(results: Iterable[CaseResult]) -> str:
                 }
                 | {"confidence": "" if lesion.get("confidence") is None else f"{lesion['confidence']:.3f}"}
             )
-    header = [
+    header = (
         *("case", "lesion", "volume_mm3", "side", "region", "voxels", "x_mm", "y_mm", "z_mm"),
         *("longest_diameter_mm", "mean_probability", "max_probability", "confidence"),
-    ]
+    )
     return _csv(header, rows)
 
 
-def _csv(header: list[str], rows: list[dict[str, Any]]) -> str:
+def _csv(header: Sequence[str], rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, header, lineterminator="\n")
     writer.writeheader()

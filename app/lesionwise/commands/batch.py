@@ -77,18 +77,21 @@ def command(
         )
     from lesionwise.batch.cluster import cluster
     from lesionwise.batch.computer import this_machine
-    from lesionwise.batch.layouts import Extras, find_cases, write_bids_description
-    from lesionwise.batch.run import run_batch
+    from lesionwise.batch.layouts import Extras, find_cases, unpaired_subjects, write_bids_description
+    from lesionwise.batch.run import check_replaceable, run_batch
     from lesionwise.files import make_folder
     from lesionwise.progress import show_progress
 
     settings = settings_from(**options)
     layout, cases = find_cases(source, target, layout, Extras(probabilities, brain_mask_name, report))
+    check_replaceable(target)
     make_folder(target)
     if layout == "bids":
         write_bids_description(target)
     with show_progress(quiet) as progress:
         progress.note(f"{len(cases)} cases")
+        if layout == "bids" and (unpaired := unpaired_subjects(source)):
+            progress.note(f"no pair, a FLAIR in fewer than two sessions: {', '.join(unpaired)}")
         opened = (
             cluster(scheduler, settings, progress, force)
             if scheduler
@@ -105,4 +108,7 @@ def command(
         click.echo(f"{done} cases done, {kept} kept from before, {len(failed)} failed; tables in {target}")
     if failed:
         names = ", ".join(result.name for result in failed)
-        raise SomeCasesError(f"{len(failed)} of {len(results)} cases failed: {names}")
+        raise SomeCasesError(
+            f"{len(failed)} of {len(results)} cases failed: {names}",
+            {result.name: result.trace for result in failed},
+        )

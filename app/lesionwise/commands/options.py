@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import math
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -16,6 +17,18 @@ FILE = click.Path(path_type=Path)
 """A file; whether it can be used is told by who reads or writes it, with the exit code of that."""
 
 FOLDER = click.Path(path_type=Path)
+
+
+class NumberRange(click.FloatRange):
+    """A number within bounds; click's own range lets "nan" pass, which is on neither side of any bound."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or fail as click does for one out of bounds."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is no number.", param, ctx)
+        return number
+
 
 Command = Callable[..., Any]
 
@@ -124,7 +137,7 @@ def segmentation_options(command: Command) -> Command:
         click.option("--weights", type=FOLDER, help="Folder of weights.  [default: those installed]"),
         click.option(
             "--overlap",
-            type=click.FloatRange(0, 0.9),
+            type=NumberRange(0, 0.9),
             default=0.5,
             help="Overlap of neighbouring windows, where there are several.",
         ),
@@ -138,7 +151,7 @@ def segmentation_options(command: Command) -> Command:
         ),
         click.option(
             "--threshold",
-            type=click.FloatRange(0, 1, min_open=True, max_open=True),
+            type=NumberRange(0, 1, min_open=True, max_open=True),
             help="Probability above which a voxel is lesion.  [default: the weights']",
         ),
         recipe_options,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from lesionwise.commands.options import FOLDER, debug_option, quiet_option
+from lesionwise.commands.options import FOLDER, NumberRange, debug_option, quiet_option
 
 
 @click.command("phantom", context_settings={"show_default": True})
@@ -13,11 +13,11 @@ from lesionwise.commands.options import FOLDER, debug_option, quiet_option
 @click.option("--seed", type=click.IntRange(0), default=1, help="Which series: same seed, same cases.")
 @click.option(
     "--unchanged-share",
-    type=click.FloatRange(0, 1),
+    type=NumberRange(0, 1),
     default=0.0,
     help="Share of the cases that have no new lesion.",
 )
-@click.option("--force", is_flag=True, help="Replace cases that are there already.")
+@click.option("--force", is_flag=True, help="Replace phantoms that are there already.")
 @quiet_option
 @debug_option
 def command(folder: Path, cases: int, seed: int, unchanged_share: float, force: bool, quiet: bool) -> None:

@@ -85,7 +85,10 @@ def command(
             with show_progress(quiet) as progress:
                 preprocess_case(case, options, progress)
 
-        preprocess_patients(cases, preprocess, lambda line: click.echo(line, err=True))
+        def complain(line: str) -> None:
+            click.echo(line, err=True)
+
+        preprocess_patients(cases, preprocess, (lambda _line: None) if quiet else complain, complain)
     else:
         raise UsageError(
             "give two scans (-t1 FLAIR1 -t2 FLAIR2, perhaps --brain-mask) or a folder of patients, and -o"

@@ -43,7 +43,7 @@ def command(
     """Write the mask of the lesions that are new at time 2.
 
     Both scans are whole-head 3D FLAIRs of one patient (.nii or .nii.gz), on one grid or with --register.
-    The mask has the grid and the header geometry of time 1; with --register those of time 2.
+    The mask has the grid and the header geometry of time 1; with --register those of time 2, or of --output-grid.
     """
     from lesionwise.case_files import Case
     from lesionwise.pipeline import segment_case

@@ -155,8 +155,11 @@ def computation(reports: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 def without_folders(error: str, item: BatchCase) -> str:
     """Return the error with its files named as they are called below the case, not by where they lie."""
     files = [*item.case.inputs.values(), *item.case.outputs, item.folder]
-    for path in sorted(files, key=lambda path: -len(str(path))):
-        error = error.replace(str(path), path.name)
+    names = {
+        str(path): path.name for file in files for path in (file, file.absolute())
+    }  # as workers call them
+    for written in sorted(names, key=len, reverse=True):
+        error = error.replace(written, names[written])
     return error
 
 

@@ -51,11 +51,6 @@ class Place:
     side: str
     centre_mni_mm: tuple[float, float, float]
 
-    @property
-    def words(self) -> str:
-        """The place as a report says it."""
-        return f"{self.side} {self.region}"
-
     def as_json(self) -> dict[str, Any]:
         """Return what a report holds of it."""
         return {

@@ -25,7 +25,7 @@ def case_folders(root: Path, cases: int, replace: bool = False) -> list[Path]:
     """Return the folders of so many cases under `root`, which need not exist.
 
     Raises:
-        UsageError: a folder is there already, and `replace` is not set.
+        UsageError: a folder is there already and `replace` is not set, or it holds files and no phantom.
         InputError: `root` or one of the folders is a file.
     """
     folders = [root / patient_folder(number) for number in range(1, cases + 1)]
@@ -33,6 +33,9 @@ def case_folders(root: Path, cases: int, replace: bool = False) -> list[Path]:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder}: this is a file and not a folder; name another folder")
     there = [folder for folder in folders if folder.is_dir()]
+    for folder in there:
+        if any(folder.iterdir()) and not (folder / DESCRIPTION).is_file():
+            raise UsageError(f"{folder}: this is no phantom (it has no {DESCRIPTION}); name another folder")
     if there and not replace:
         raise UsageError(
             f"{there[0]}: this case is there already; name another folder, or replace it with --force"
