@@ -160,27 +160,25 @@ def test_a_second_start_computes_what_is_missing_or_not_current(batch, cohort, p
     assert computed == ["a", "b", "c"]
 
 
-def test_windows_for_lack_of_memory_are_told_and_computed_again(batch, tmp_path, computed, monkeypatch):
+def test_windows_for_lack_of_memory_are_told_and_the_case_is_kept(batch, tmp_path, computed, monkeypatch):
     def short_of_memory(run, time1, time2, brain, windows, *more):
         return predict_in_memory(run, time1, time2, brain, Windows(16, windows.overlap), *more)
 
     def told():
         report = json.loads((tmp_path / "out/a/report.json").read_text())
-        return report["settings"]["window"], len(report["warnings"])
+        return report["settings"]["window"], report["settings"]["window_used"], len(report["warnings"])
 
     with monkeypatch.context() as patch:
         patch.setattr("lesionwise.pipeline.predict_in_memory", short_of_memory)
         batch()
-    window, warnings = told()
-    assert window == 16
+    *windows, warnings = told()
+    assert windows == ["brain", 16]
     computed.clear()
-    batch("--window", "16")
+    batch()  # where memory stays short, going on would else begin anew each time
     assert computed == []
-    batch()
+    batch("--force")
     assert computed == ["a", "c"]
-    assert told() == ("brain", warnings - 1)
-    batch()
-    assert computed == ["a", "c"]
+    assert told() == ("brain", "brain", warnings - 1)
 
 
 def test_each_case_gets_a_page_and_one_of_an_earlier_mask_does_not_count(

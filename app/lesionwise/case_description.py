@@ -9,6 +9,7 @@ from typing import Any
 from lesionwise import __version__
 from lesionwise.engine import Engine, Settings
 from lesionwise.errors import InputError
+from lesionwise.inference import Windows
 from lesionwise.lesions import Lesion
 from lesionwise.progress import Progress
 from lesionwise.report.places import CasePlaces
@@ -29,16 +30,15 @@ def file_hashes(files: Mapping[str, Path]) -> dict[str, str]:
 
 
 def describe_computation(settings: Settings, engine: Engine) -> dict[str, Any]:
-    """Return what a result depends on beside the inputs: two runs that agree in this give the same mask.
-
-    `settings`: those that are asked for, or, of a result, with the windows that it took.
+    """Return what a result depends on beside the inputs: two runs that agree in this give the same mask, where memory allows
+    the windows that are asked for.
     """
     return {
         "lesionwise": __version__,
         "weights_sha256": engine.weights.sha256,
         "settings": {
             "threshold": engine.threshold,
-            "window": settings.windows.edge or "brain",
+            "window": window_in_words(settings.windows),
             "overlap": settings.windows.overlap,
             "tta": settings.tta,
             "registered_to": settings.output_grid if settings.register else None,
@@ -49,6 +49,11 @@ def describe_computation(settings: Settings, engine: Engine) -> dict[str, Any]:
     }
 
 
+def window_in_words(windows: Windows) -> int | str:
+    """Return the edge of windows in mm, or "brain" where one holds all of it."""
+    return windows.edge or "brain"
+
+
 def describe_case(
     lesions: Sequence[Lesion],
     places: CasePlaces | None,
@@ -57,10 +62,14 @@ def describe_case(
     residual_mm: float | None,
     inputs_sha256: Mapping[str, str],
     settings: Settings,
+    windows_used: Windows,
     engine: Engine,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Return what there is to know of a result, with no name of a file or a patient; `places` where they were asked for."""
+    """Return what there is to know of a result, with no name of a file or a patient; `places` where they were asked for.
+
+    `windows_used`: those of the settings, or smaller ones for lack of memory.
+    """
     computation = describe_computation(settings, engine)
     return {
         "lesionwise": computation["lesionwise"],
@@ -75,7 +84,12 @@ def describe_case(
             asdict(lesion) | (places.of(lesion.id).as_json() if places else {}) for lesion in lesions
         ],
         "warnings": progress.warnings,
-        "settings": computation["settings"] | {"device": engine.device.type, "threads": engine.threads},
+        "settings": computation["settings"]
+        | {
+            "window_used": window_in_words(windows_used),
+            "device": engine.device.type,
+            "threads": engine.threads,
+        },
         "inputs_sha256": dict(inputs_sha256),
         "weights_sha256": computation["weights_sha256"],
         "versions": installed_versions(),

@@ -177,7 +177,8 @@ def finish_case(
         study,
         prepared.residual_mm,
         scans.sha256,
-        replace(settings, windows=windows),
+        settings,
+        windows,
         engine,
         progress,
     )
