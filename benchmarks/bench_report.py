@@ -47,5 +47,5 @@ def page_of(case: Path, lesions: int) -> Callable[[], str]:
     probability = mask.astype(np.float32)
     table = lesion_table(mask, probability, study.output.affine, study.output.spacing_mm)
     engine = Engine.start(settings, progress)
-    report = describe_case(table, None, pair, study, None, {}, settings, engine, progress)
+    report = describe_case(table, None, pair, study, None, {}, settings, settings.windows, engine, progress)
     return lambda: case_page(report, case_images(study, mask, probability))

@@ -21,7 +21,7 @@ from lesionwise.volume import (
     read_image,
     read_mask,
     read_volume,
-    to_canonical,
+    to_orientation,
     write_image_like,
 )
 
@@ -303,7 +303,7 @@ def test_canonical_order_is_the_same_however_the_image_is_stored(tmp_path, codes
     stored = image(apply_orientation(numbers(), back), ras.affine @ inv_ornt_aff(back, SHAPE))
     volume = read_volume(saved(tmp_path, stored))
     assert volume.axis_codes == codes
-    canonical = to_canonical(volume)
+    canonical = to_orientation(volume, "RAS")
     np.testing.assert_array_equal(canonical.data, numbers())
     np.testing.assert_allclose(canonical.affine, ras.affine, atol=1e-5)
     np.testing.assert_allclose(canonical.spacing_mm, (0.9, 1.1, 1.5), rtol=1e-6)

@@ -118,11 +118,6 @@ def check_same_grid(first: Volume, second: Volume, advice: str = "bring them on 
         raise InputError(f"{both}: the geometry differs (affines by {difference:.3g}); {advice}")
 
 
-def to_canonical(volume: Volume) -> Volume:
-    """Return the volume with axes permuted and flipped to run (nearest) right, anterior, superior."""
-    return to_orientation(volume, "RAS")
-
-
 def to_orientation(volume: Volume, axis_codes: str) -> Volume:
     """Return the volume with axes permuted and flipped to run (nearest) as named, for example "LPS".
 
