@@ -147,7 +147,7 @@ class Run:
         if on_epoch and self.step == 0:
             log.write(0, self.seconds, on_epoch(0))
         started, last_save, used_before = time.monotonic(), time.monotonic(), self.seconds
-        waited, patches, sums, since = 0.0, 0, dict[str, float](), time.monotonic()
+        waited, patches, steps, sums, since = 0.0, 0, 0, dict[str, float](), time.monotonic()
         self.network.train()
         # A new loader draws a seed from torch's generator, which an uninterrupted run would not have done here.
         random = torch.get_rng_state()
@@ -170,19 +170,20 @@ class Run:
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
             self.optimizer.step()
-            self.step += 1
+            self.step, steps = self.step + 1, steps + 1
             self.averaged.update(self.network, self.step)
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value
             self.seconds = distributed.agreed(used_before + time.monotonic() - started)
             if self.step % log_steps == 0:
                 passed = time.monotonic() - since
-                means = {name: value / log_steps for name, value in sums.items()}
-                means |= {"seconds_per_step": passed / log_steps, "patches_per_second": patches / passed}
+                # After a stop between two lines these are fewer than `log_steps`.
+                means = {name: value / steps for name, value in sums.items()}
+                means |= {"seconds_per_step": passed / steps, "patches_per_second": patches / passed}
                 means["waiting_share"] = waited / passed
                 means["learning_rate"] = self.optimizer.param_groups[0]["lr"]
                 log.write(self.step, self.seconds, means)
-                waited, patches, sums, since = 0.0, 0, {}, time.monotonic()
+                waited, patches, steps, sums, since = 0.0, 0, 0, {}, time.monotonic()
             if on_epoch and epoch_steps and self.step % epoch_steps == 0:
                 log.write(self.step, self.seconds, on_epoch(self.step // epoch_steps))
                 self.network.train()
