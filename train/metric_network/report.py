@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
+from train.commandline import OneLineErrors
 from train.lesion_shapes import read_shapes
 from train.loop import threads_kept
 from train.metric_network.files import load_metric_network
@@ -155,7 +156,7 @@ def write_report(results: dict[str, tuple[Values, Values]], folder: Path, title:
     return accuracies
 
 
-@click.command()
+@click.command(cls=OneLineErrors)
 @click.argument("metric_network", type=click.Path(exists=True, path_type=Path))
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--pairs", default=1000, show_default=True, help="Held-out pairs, rounded to whole groups.")
