@@ -84,8 +84,9 @@ bench-exported: setup  ## time the network in other inference engines (needs a C
 RECIPE := shipped
 RUN = runs/$(RECIPE)
 USE_RECIPE = --recipe train/recipes/$(RECIPE).toml
+# FOLD=N, 0 to 4, says which fifth of the patients both stages hold out.
 # Real material for the simulation: BACKGROUNDS=folder that train.backgrounds made, SHAPES="library.npz folder-of-masks".
-MATERIAL = $(if $(DATA),--data $(DATA)) $(foreach shapes,$(SHAPES),--shapes $(shapes))
+MATERIAL = $(if $(DATA),--data $(DATA)) $(if $(FOLD),--fold $(FOLD)) $(foreach shapes,$(SHAPES),--shapes $(shapes))
 SOURCES = $(MATERIAL) $(if $(DATA),--cache $(RUN)/patients) $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
 
 # Before the metric network, for its outputs teach that one too; a recipe may go on with it on larger patches.

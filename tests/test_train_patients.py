@@ -2,6 +2,7 @@
 
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
 from small_case import AFFINE, SHAPE, brain, new_lesions, write_case
@@ -9,7 +10,7 @@ from small_case import AFFINE, SHAPE, brain, new_lesions, write_case
 from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.errors import InputError
 from train import patients
-from train.metric_network.__main__ import whole_masks
+from train.metric_network.__main__ import truths_of_patients
 from train.patches import PatchSettings
 from train.sources import open_sources
 
@@ -17,8 +18,6 @@ from train.sources import open_sources
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Return a folder of two patients and of one without truth."""
-    import nibabel as nib
-
     folder = tmp_path_factory.mktemp("data")
     for name in ("patient013", "patient016", "patient099"):
         (folder / name).mkdir()
@@ -104,7 +103,13 @@ def test_data_without_a_cache_is_refused(data):
         open_sources(None, (), data, None, 0, 0.0)
 
 
-def test_truths_serve_as_masks_for_the_metric_network(data):
-    masks = whole_masks((), data)
-    assert len(masks) == 2
-    assert masks[0].sum() == pytest.approx(new_lesions().sum() * 1.2, rel=0.25)
+def test_truths_serve_as_masks_for_the_metric_network_apart_as_in_stage_2(data, tmp_path):
+    shutil.copytree(data, tmp_path, dirs_exist_ok=True)
+    smaller = new_lesions() & (np.arange(SHAPE[0]) < SHAPE[0] // 2)[:, None, None]
+    nib.save(nib.Nifti1Image(smaller.astype(np.uint8), AFFINE), tmp_path / "patient016" / GROUND_TRUTH)
+    volumes_mm3 = [1.2 * truth.sum() for truth in (new_lesions(), smaller)]
+    assert volumes_mm3[1] < 0.7 * volumes_mm3[0]
+    for fold in (0, 1):
+        training, held_out = truths_of_patients(tmp_path, fold)
+        assert [mask.sum() for mask in held_out] == pytest.approx([volumes_mm3[fold]], rel=0.25)
+        assert [mask.sum() for mask in training] == pytest.approx([volumes_mm3[1 - fold]], rel=0.25)

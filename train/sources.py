@@ -104,6 +104,10 @@ class TrainingStream:
 FOLDER = click.Path(file_okay=False, path_type=Path)
 EXISTING = click.Path(exists=True, path_type=Path)
 
+fold_option = click.option(
+    "--fold", default=0, show_default=True, help="Which fifth of the patients is held out."
+)
+
 _OPTIONS = (
     click.option(
         "--backgrounds",
@@ -115,7 +119,7 @@ _OPTIONS = (
     ),
     click.option("--data", type=FOLDER, help="Patients in the challenge's layout, with their truth."),
     click.option("--cache", type=FOLDER, help="Where prepared patients are kept; needed with --data."),
-    click.option("--fold", default=0, show_default=True, help="Which fifth of the patients is held out."),
+    fold_option,
     click.option(
         "--synthetic-share",
         default=0.0,
