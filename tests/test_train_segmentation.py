@@ -2,6 +2,7 @@
 
 import math
 import socket
+from pathlib import Path
 
 import pytest
 import torch
@@ -167,7 +168,7 @@ def test_two_processes_follow_the_curve_of_one_with_the_summed_batch(
         "dropout": 0.0,
         "cross_entropy": 0.5,
         "lesion_loss": lesion_loss,
-        "metric_network": random_metric_network,
+        "metric_network": random_metric_network if lesion_loss == "metric-network" else None,
         "balance_gradients": True,
         "precision": "fp32",  # bfloat16, which "auto" takes on some processors, rounds coarser than the tolerance
         "rate": 1e-4,  # slow enough that the weight, a quotient of two gradient norms, stays well-conditioned
@@ -188,6 +189,7 @@ def test_two_processes_follow_the_curve_of_one_with_the_summed_batch(
     ("changes", "word"),
     [
         ({"lesion_loss": "metric-network"}, "--metric-network"),
+        ({"metric_network": Path("F")}, "add --lesion-loss metric-network"),
         ({"batch": 3, "shards": 2}, "does not divide"),
     ],
 )
