@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from small_training import BallPatches
 
 from lesionwise.errors import InputError
 from lesionwise.evaluation import lesion_f1
@@ -25,6 +26,7 @@ from train.metric_network.placed_lesions import (
 )
 from train.metric_network.softening import Softening, draw_softening, soften
 from train.metric_network.targets import SPACING_MM, bin_of, lesion_counts, patch_f1
+from train.patches import PatchSettings
 
 SETTINGS = PairSettings(size=24, batch=4)
 
@@ -70,6 +72,19 @@ def test_stream_goes_on_where_it_was_left():
     rest = list(islice(MaskPairs(settings, seed=3, batches_done=9), 3))
     for one, other in zip(whole[9:], rest, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize(
+    "stream", [MaskPairs(SETTINGS, 3), BallPatches(PatchSettings(16, 2, pairs_in_block=1), 3)]
+)
+def test_a_stream_without_loader_processes_leaves_the_network_its_threads(stream):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        next(iter(stream))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_pair_used_again_is_turned_and_keeps_its_f1():

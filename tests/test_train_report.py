@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 
 from lesionwise.simulation.timepoints import SyntheticPair
@@ -192,12 +191,3 @@ def test_only_the_arm_that_is_trained_with_it_is_given_the_metric_network(tmp_pa
         options.lesion_loss == "metric-network" for options in trained
     ]
     assert len(trained) == len(ablation.ARMS)
-
-
-def test_threads_are_given_back():
-    from train.loop import threads_kept
-
-    before = torch.get_num_threads()
-    with threads_kept():
-        torch.set_num_threads(before + 1)
-    assert torch.get_num_threads() == before

@@ -4,8 +4,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,16 +46,6 @@ class Averaged:
                 self.parameters[name].lerp_(value.float(), 1 - decay)
             else:
                 self.parameters[name] = value.detach().float().clone()
-
-
-@contextmanager
-def threads_kept() -> Iterator[None]:
-    """Give the network its threads back after a stream, meant for a loader's process, was used in this one."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def learning_rate(rate: float, schedule: str, progress: float, step: int) -> float:

@@ -14,7 +14,7 @@ from lesionwise.winograd import accelerate
 from train import distributed
 from train.augmentation import Augmentation
 from train.growth import grown
-from train.loop import Averaged, Run, learning_rate, threads_kept
+from train.loop import Averaged, Run, learning_rate
 from train.metric_network.files import load_metric_network
 from train.metric_network.mask_pairs import MaskPairs, PairSettings
 from train.metric_network.network import MetricNetwork
@@ -189,9 +189,8 @@ class _Epochs:
 
 def check_metric_network(network: MetricNetwork, size: int, options: Options) -> dict[str, float]:
     """Measure F on a hundred balanced pairs for the log, and print a warning where it knows nothing or cannot matter."""
-    with threads_kept():
-        pairs = MaskPairs(PairSettings(size, 10, definition=options.definition), options.seed + HELD_OUT_SEED)
-        result = accuracy(*estimated(network, held_out_batches(pairs, 100)))
+    pairs = MaskPairs(PairSettings(size, 10, definition=options.definition), options.seed + HELD_OUT_SEED)
+    result = accuracy(*estimated(network, held_out_batches(pairs, 100)))
     if result.mae > WORST_ERROR:
         print(
             f"warning: the metric network's mean error is {result.mae:.3f} (a constant 0.5 has 0.25): is it trained?"
