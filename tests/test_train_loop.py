@@ -5,18 +5,20 @@ from itertools import repeat
 import pytest
 import torch
 
-from train.loop import Averaged, Run, read_log
+from train import distributed
+from train.loop import CHECKPOINT, Averaged, Run, read_log
 
 
-def run_of(folder, steps):
-    network = torch.nn.Linear(1, 1)
+def run_of(folder, steps, device="cpu"):
+    torch.manual_seed(1)
+    network = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Dropout()).to(device)
     return Run(folder, network, torch.optim.Adam(network.parameters()), Averaged(0.9), 1.0, steps)
 
 
 def train(run, **settings):
     """Train with a loss that is logged as 1."""
     run.train(
-        repeat((torch.ones(2, 1),)),
+        repeat((torch.ones(2, 1, device=next(run.network.parameters()).device),)),
         lambda batch: (run.network(batch[0]).square().sum(), {"loss": 1.0}),
         lambda _progress: 1e-3,
         **settings,
@@ -32,3 +34,37 @@ def test_the_first_line_after_a_stop_is_the_mean_of_what_was_summed(tmp_path):
     assert [line["step"] for line in lines] == [4, 8, 12]
     assert [line["loss"] for line in lines] == [1.0, 1.0, 1.0]
     assert all(line["seconds_per_step"] * line["patches_per_second"] == pytest.approx(2) for line in lines)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_run_on_a_gpu_goes_on_with_the_dropout_that_it_would_have_had(tmp_path):
+    for folder, parts in (("whole", [6]), ("parts", [3, 6])):
+        (tmp_path / folder).mkdir()
+        for steps in parts:
+            run = run_of(tmp_path / folder, steps, "cuda")
+            run.resume()
+            train(run)
+    whole, parts = (
+        torch.load(tmp_path / name / CHECKPOINT, weights_only=True) for name in ("whole", "parts")
+    )
+    for name in ("network", "averaged"):
+        assert all(torch.equal(value, parts[name][key]) for key, value in whole[name].items())
+
+
+def test_a_checkpoint_is_read_where_there_is_no_gpu(tmp_path, monkeypatch):
+    train(run_of(tmp_path, 1))
+    load, places = torch.load, []
+    monkeypatch.setattr(
+        torch, "load", lambda *a, map_location=None, **k: places.append(map_location) or load(*a, **k)
+    )
+    run_of(tmp_path, 1).resume()
+    assert places == ["cpu"]
+
+
+def test_each_process_takes_its_own_gpu(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert distributed.start("cuda") == torch.device("cuda", 1)
+    assert distributed.start("cpu") == torch.device("cpu")
+    assert taken == [1]

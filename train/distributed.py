@@ -18,6 +18,8 @@ def start(device: str) -> torch.device:
     `device` is "cpu" (processes talk by gloo) or "cuda" (by NCCL, one GPU a process).
     """
     local = int(os.environ.get("LOCAL_RANK", 0))
+    if device != "cpu":
+        torch.cuda.set_device(local)  # else NCCL and pinned memory of all processes would use the first GPU
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         distributed.init_process_group("gloo" if device == "cpu" else "nccl")
     return torch.device("cpu") if device == "cpu" else torch.device(device, local)

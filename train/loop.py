@@ -85,15 +85,18 @@ class Run:
         file = self.folder / CHECKPOINT
         if not file.is_file():
             return False
-        state = torch.load(file, weights_only=True)
+        state = torch.load(file, weights_only=True, map_location="cpu")
+        device = self._device()
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.averaged.parameters = state["averaged"]
+        self.averaged.parameters = {name: value.to(device) for name, value in state["averaged"].items()}
         self.step, self.seconds = state["step"], state["seconds"]
         for name, part in self.more.items():
             if name in state.get("more", {}):
                 part.load_state_dict(state["more"][name])
         torch.set_rng_state(state["random"])
+        if device.type == "cuda" and "random_cuda" in state:
+            torch.cuda.set_rng_state(state["random_cuda"], device)
         return True
 
     def save(self) -> None:
@@ -109,9 +112,14 @@ class Run:
             "more": {name: part.state_dict() for name, part in self.more.items()},
             "random": torch.get_rng_state(),
         }
+        if self._device().type == "cuda":
+            state["random_cuda"] = torch.cuda.get_rng_state(self._device())
         part = self.folder / f"{CHECKPOINT}.part"
         torch.save(state, part)
         part.replace(self.folder / CHECKPOINT)
+
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
 
     def progress(self) -> float:
         """Return how much of the budget is used, 0 to 1."""
