@@ -68,3 +68,23 @@ def test_each_process_takes_its_own_gpu(monkeypatch):
     assert distributed.start("cuda") == torch.device("cuda", 1)
     assert distributed.start("cpu") == torch.device("cpu")
     assert taken == [1]
+
+
+def test_processes_stop_when_the_first_is_asked_to_and_not_by_themselves(tmp_path, monkeypatch):
+    asked = iter([0.0, 0.0, 1.0])
+    monkeypatch.setattr(distributed, "agreed", lambda value: next(asked) if isinstance(value, int) else value)
+    run = run_of(tmp_path, 9)
+    train(run)
+    assert run.step == 2
+
+
+def test_each_process_drops_out_otherwise_and_the_first_as_if_alone(monkeypatch):
+    drawn = []
+    for rank in (0, 1, 2):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        torch.manual_seed(1)
+        distributed.seed_apart(1)
+        drawn.append(float(torch.rand(1)))
+    torch.manual_seed(1)
+    assert drawn[0] == float(torch.rand(1))
+    assert len(set(drawn)) == 3

@@ -76,6 +76,18 @@ def test_f_stays_as_it_is_and_steers_the_segmentation_network(tmp_path, random_m
     assert all(line["lesion_gradient"] > 0 and line["lesion_weight"] == 5 for line in lines)
 
 
+def test_weights_and_dropout_begin_the_same_with_and_without_f(tmp_path, random_metric_network):
+    chosen = {"steps": 1, "validation_patches": 0, "rate": 1e-12}
+    f = {"lesion_loss": "metric-network", "metric_network": random_metric_network}
+    plain, with_f = (
+        train(options(tmp_path / name, **chosen, **more)) for name, more in (("plain", {}), ("with_f", f))
+    )
+    for name, value in plain.network.state_dict().items():
+        torch.testing.assert_close(value, with_f.network.state_dict()[name])
+    lines = [log_of(tmp_path / name)[-1] for name in ("plain", "with_f")]
+    assert lines[0]["dice_loss"] == lines[1]["dice_loss"]
+
+
 def test_batches_drawn_before_are_those_that_the_training_would_draw(tmp_path):
     """The arms of the ablation share them."""
     chosen = {"steps": 3, "validation_patches": 0}
@@ -182,7 +194,8 @@ def test_two_processes_follow_the_curve_of_one_with_the_summed_batch(
     one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")
     assert len(one) == len(two) > 4
     for line1, line2 in zip(one, two, strict=True):
-        assert line1 == pytest.approx(line2, rel=2e-4, abs=1e-6)
+        # A voxel of thousands may fall to the other side of the threshold: sums are taken in another order.
+        assert line1 == pytest.approx(line2, rel=1e-3, abs=1e-6)
 
 
 @pytest.mark.parametrize(

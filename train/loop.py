@@ -151,7 +151,7 @@ class Run:
         iterator = iter(batches)
         torch.set_rng_state(random)
         asked_to_stop, handler_before = _termination()
-        while self.progress() < 1 and not asked_to_stop:
+        while self.progress() < 1 and not distributed.agreed(len(asked_to_stop)):
             asked = time.monotonic()
             batch = next(iterator)
             waited += time.monotonic() - asked

@@ -46,13 +46,15 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
         UsageError, InputError: the options do not fit together, or a file that they name is missing or wrong.
     """
     device = distributed.start(options.device)
-    torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     shards = _shards(options)
     lesion_loss = _lesion_loss(options, device)
     sources = _sources(options)
     options.output.mkdir(parents=True, exist_ok=True)
 
+    torch.manual_seed(
+        options.seed
+    )  # here, so that F, built before, does not change the weights and the dropout
     network = UNet(width=options.width, dropout=options.dropout)
     precision = choose_precision(options.precision, device)
     if device.type == "cpu" and precision == torch.float32:
@@ -75,6 +77,7 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
     )
     if run.resume() and not distributed.rank():
         print(f"going on from step {run.step}")
+    distributed.seed_apart(options.seed + run.step)
 
     settings = patch_settings(options, shards)
     own = range(distributed.rank(), shards, distributed.processes())
