@@ -76,20 +76,23 @@ def test_bright_spots_of_time_1_stand_in_for_old_lesions(pair):
 
 def test_prepared_patients_are_kept_until_their_scans_change(data, tmp_path, monkeypatch, pair):
     prepared = []
-    monkeypatch.setattr(patients, "prepare", lambda patient, _threads=1: prepared.append(patient) or pair)
+    monkeypatch.setattr(patients, "prepare", lambda patient, *_a: prepared.append(patient) or pair)
     first = patients.cached(data / "patient013", tmp_path)
     assert patients.cached(data / "patient013", tmp_path) == first
     assert len(prepared) == 1
     kept = patients.load(first)
     assert np.array_equal(kept.new_lesions, pair.new_lesions)
     np.testing.assert_allclose(kept.time2, pair.time2, rtol=1e-3, atol=1e-3)
+    other_truth = {"truth_file": TIME2, "brain_file": "brain.nii.gz"}
+    assert patients.cached(data / "patient013", tmp_path, **other_truth) != first
+    assert len(prepared) == 2
     scan = data / "patient013" / TIME1
     scan.write_bytes(scan.read_bytes())  # another time of change
     assert patients.cached(data / "patient013", tmp_path) != first
 
 
 def test_patches_come_from_patients_and_the_held_out_ones_apart(data, tmp_path, monkeypatch, pair):
-    monkeypatch.setattr(patients, "prepare", lambda _patient, _threads=1: pair)
+    monkeypatch.setattr(patients, "prepare", lambda *_a: pair)
     sources = open_sources(None, (), data, tmp_path, fold=0, synthetic_share=0.0)
     assert [p.name.split("-")[0] for p in sources.patients] == ["patient016"]
     assert [p.name.split("-")[0] for p in sources.held_out_patients] == ["patient013"]

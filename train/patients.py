@@ -76,15 +76,22 @@ def prepare(
     return SyntheticPair(pair.time1, pair.time2, pair.brain, new_lesions, bright)
 
 
-def cached(patient: Path, cache: Path, threads: int = 1) -> Path:
-    """Return the file that keeps a prepared patient, made now if the scans or the recipe are new."""
-    states = [(file, (patient / file).stat()) for file in (TIME1, TIME2, GROUND_TRUTH)]
+def cached(
+    patient: Path,
+    cache: Path,
+    threads: int = 1,
+    truth_file: str = GROUND_TRUTH,
+    brain_file: str | None = None,
+) -> Path:
+    """Return the file that keeps a patient as `prepare` makes it, made now if the files or the recipe are new."""
+    files = (TIME1, TIME2, truth_file, *((brain_file,) if brain_file else ()))
+    states = [(file, (patient / file).stat()) for file in files]
     facts = [(file, s.st_size, s.st_mtime_ns) for file, s in states] + [asdict(RECIPES[DEFAULT_RECIPE])]
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
     file = cache / f"{patient.name}-{key}.npz"
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        store(file, prepare(patient, threads))
+        store(file, prepare(patient, threads, truth_file, brain_file))
     return file
 
 
