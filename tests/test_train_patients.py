@@ -51,6 +51,13 @@ def test_every_fifth_patient_is_held_out(tmp_path):
     assert sorted([*training, *held_out]) == sorted(folders)
 
 
+@pytest.mark.parametrize(("count", "fold"), [(1, 0), (1, 1), (3, 4)])
+def test_a_fold_without_patients_to_train_with_or_to_hold_out_is_refused(tmp_path, count, fold):
+    folders = [tmp_path / str(k) for k in range(count)]
+    with pytest.raises(InputError, match=f"--fold {fold} of {count} patients"):
+        patients.training_and_held_out(folders, fold)
+
+
 def test_a_patient_is_brought_to_1_mm_right_anterior_superior(pair):
     volume_mm3 = new_lesions().sum() * 1.2
     assert pair.new_lesions.sum() == pytest.approx(volume_mm3, rel=0.25)

@@ -44,9 +44,19 @@ def find_patients(data: Path) -> list[Path]:
 
 
 def training_and_held_out(patients: Sequence[Path], fold: int) -> tuple[list[Path], list[Path]]:
-    """Return the patients to train with and every fifth, beginning with number `fold`, which is held out."""
+    """Return the patients to train with and every fifth, beginning with number `fold`, which is held out.
+
+    Raises:
+        InputError: there is none of the one or of the other.
+    """
     held_out = [patient for k, patient in enumerate(patients) if k % FOLDS == fold % FOLDS]
-    return [patient for patient in patients if patient not in held_out], held_out
+    training = [patient for patient in patients if patient not in held_out]
+    if not training or not held_out:
+        raise InputError(
+            f"--fold {fold} of {len(patients)} patients leaves {len(training)} to train with and holds out "
+            f"{len(held_out)}; give two patients or more, and a fold below their number"
+        )
+    return training, held_out
 
 
 def prepare(
