@@ -84,28 +84,31 @@ bench-exported: setup  ## time the network in other inference engines (needs a C
 RECIPE := shipped
 RUN = runs/$(RECIPE)
 USE_RECIPE = --recipe train/recipes/$(RECIPE).toml
+# DEVICE=cuda trains on the GPU.
+RUN_ON = $(if $(DEVICE),--device $(DEVICE))
+# FOLD=N, 0 to 4, says which fifth of the patients both stages hold out.
 # Real material for the simulation: BACKGROUNDS=folder that train.backgrounds made, SHAPES="library.npz folder-of-masks".
-MATERIAL = $(if $(DATA),--data $(DATA)) $(foreach shapes,$(SHAPES),--shapes $(shapes))
+MATERIAL = $(if $(DATA),--data $(DATA)) $(if $(FOLD),--fold $(FOLD)) $(foreach shapes,$(SHAPES),--shapes $(shapes))
 SOURCES = $(MATERIAL) $(if $(DATA),--cache $(RUN)/patients) $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
 
 # Before the metric network, for its outputs teach that one too; a recipe may go on with it on larger patches.
 .PHONY: narrow-network
 narrow-network: setup
-	$(BIN)/python -m train.segmentation $(USE_RECIPE):warm-up --output $(RUN)/warm-up $(SOURCES)
+	$(BIN)/python -m train.segmentation $(USE_RECIPE):warm-up --output $(RUN)/warm-up $(SOURCES) $(RUN_ON)
 	! grep -q '^\[large-patches\]' train/recipes/$(RECIPE).toml || $(BIN)/python -m train.segmentation $(USE_RECIPE):large-patches \
-	    --output $(RUN)/large-patches $(SOURCES)
+	    --output $(RUN)/large-patches $(SOURCES) $(RUN_ON)
 
 .PHONY: metric-network
 metric-network: narrow-network  ## train the network that learns the lesion-wise metric (RECIPE=..., DATA=...)
 	test -f $(RUN)/outputs.npz || $(BIN)/python -m train.metric_network.record_outputs $(USE_RECIPE) \
 	    --run $(RUN)/warm-up --output $(RUN)/outputs.npz $(SOURCES)
 	$(BIN)/python -m train.metric_network $(USE_RECIPE) --network-outputs $(RUN)/outputs.npz \
-	    --output $(RUN)/metric_network $(MATERIAL)
+	    --output $(RUN)/metric_network $(MATERIAL) $(RUN_ON)
 
 .PHONY: segmentation-network
 segmentation-network: setup  ## train the segmentation network with it (RECIPE=..., DATA=...)
 	$(BIN)/python -m train.segmentation $(USE_RECIPE) --metric-network $(RUN)/metric_network \
-	    --output $(RUN)/segmentation $(SOURCES)
+	    --output $(RUN)/segmentation $(SOURCES) $(RUN_ON)
 
 .PHONY: train
 train:  ## train both networks, one after the other (RECIPE=..., DATA=...)

@@ -61,6 +61,15 @@ def test_export_then_record_fills_manifest_and_card(run):
     assert "train.validate PAIRS/p1 PAIRS/p2 --truth truth.nii --window 64 --precision fp32 --record" in card
 
 
+def test_a_checkpoint_of_a_gpu_is_exported_without_one(run, monkeypatch):
+    load, places = torch.load, []
+    monkeypatch.setattr(
+        torch, "load", lambda *a, map_location=None, **k: places.append(map_location) or load(*a, **k)
+    )
+    assert exported(run).exit_code == 0
+    assert places == ["cpu"]
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"commit": "abc"}'])
 def test_wrong_facts_are_refused_in_one_line(run, content):
     (run / "facts.json").write_text(content)

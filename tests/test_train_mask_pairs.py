@@ -5,8 +5,12 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
+from small_training import BallPatches
 
+from lesionwise.errors import InputError
 from lesionwise.evaluation import lesion_f1
+from train.metric_network import record_outputs
 from train.metric_network.corruptions import Shapes, random_boxes
 from train.metric_network.mask_pairs import MaskPairs, PairSettings, balanced_group
 from train.metric_network.network_outputs import THRESHOLDS, NetworkOutputs
@@ -22,6 +26,7 @@ from train.metric_network.placed_lesions import (
 )
 from train.metric_network.softening import Softening, draw_softening, soften
 from train.metric_network.targets import SPACING_MM, bin_of, lesion_counts, patch_f1
+from train.patches import PatchSettings
 
 SETTINGS = PairSettings(size=24, batch=4)
 
@@ -67,6 +72,19 @@ def test_stream_goes_on_where_it_was_left():
     rest = list(islice(MaskPairs(settings, seed=3, batches_done=9), 3))
     for one, other in zip(whole[9:], rest, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize(
+    "stream", [MaskPairs(SETTINGS, 3), BallPatches(PatchSettings(16, 2, pairs_in_block=1), 3)]
+)
+def test_a_stream_without_loader_processes_leaves_the_network_its_threads(stream):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        next(iter(stream))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_pair_used_again_is_turned_and_keeps_its_f1():
@@ -173,12 +191,13 @@ def test_softening_is_a_function_of_its_parameters():
     assert np.array_equal(soften(mask, mask, softening), soften(mask, mask, softening))
 
 
-def outputs_of_two():
+def outputs_of_two(is_held_out=False):
     truth = paint([cube((2, 2, 2)), cube((12, 12, 12))], 24)
     probability = np.where(paint([cube((2, 2, 2))], 24), 0.8, 0.02) + 0.2 * paint([cube((12, 12, 12))], 24)
     return NetworkOutputs.of(
         np.stack([probability, np.zeros_like(probability)]).astype(np.float32),
         np.stack([truth, ~truth & False]),
+        is_held_out=is_held_out,
     )
 
 
@@ -195,6 +214,48 @@ def test_moving_the_threshold_keeps_the_pairs_f1():
         probability, truth, f1 = outputs.pair(0, number)
         assert patch_f1(probability > 0.5, truth) == pytest.approx(f1)
     assert np.array_equal(outputs.pair(0, 2)[0] > 0.5, outputs.levels[0] > 125)
+
+
+def test_outputs_are_held_out_as_they_were_recorded_and_none_is_in_both_parts(tmp_path):
+    training, held_out = outputs_of_two(), outputs_of_two(is_held_out=True)
+    file = tmp_path / "outputs.npz"
+    NetworkOutputs.joined([training, held_out, held_out]).save(file)
+    again = NetworkOutputs.load(file)
+    for is_held_out, count in ((False, 2), (True, 4)):
+        part = again.part(is_held_out)
+        assert len(part.f1) == len(part.levels) == len(part.truths) == count
+        assert (part.held_out == is_held_out).all()
+
+
+class MarkedSources:
+    """One class of patches for training, empty truths; another that is held out, full ones."""
+
+    def patches(self, _settings, count, _seed):
+        return torch.zeros(count, 2, 24, 24, 24), torch.zeros(count, 24, 24, 24)
+
+    def held_out(self, _settings, count, _seed):
+        return torch.zeros(count, 2, 24, 24, 24), torch.ones(count, 24, 24, 24)
+
+
+def test_recorded_outputs_are_held_out_with_the_pairs_that_they_are_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(record_outputs, "open_sources", lambda **_source: MarkedSources())
+    monkeypatch.setattr(record_outputs, "load_network", lambda _file: None)
+    monkeypatch.setattr(record_outputs, "predict", lambda _network, images: images[:, 0])
+    files = ["--checkpoint", str(tmp_path), "--output", str(tmp_path / "outputs.npz")]
+    chosen = [*files, "--patches", "10", "--patch", "24"]
+    CliRunner().invoke(record_outputs.main, chosen, catch_exceptions=False)
+    recorded = NetworkOutputs.load(tmp_path / "outputs.npz")
+    assert (
+        recorded.truths.all(axis=(1, 2, 3)).tolist() == recorded.held_out.tolist() == [False] * 8 + [True] * 2
+    )
+
+
+def test_outputs_that_do_not_say_what_is_held_out_are_refused(tmp_path):
+    outputs_of_two().save(tmp_path / "outputs.npz")
+    with np.load(tmp_path / "outputs.npz") as arrays:
+        np.savez(tmp_path / "old.npz", **{name: arrays[name] for name in arrays if name != "held_out"})
+    with pytest.raises(InputError, match=r"old\.npz.*record_outputs"):
+        NetworkOutputs.load(tmp_path / "old.npz")
 
 
 def test_network_outputs_are_used_where_they_fit_the_bin(tmp_path):

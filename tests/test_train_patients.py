@@ -2,6 +2,7 @@
 
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
 from small_case import AFFINE, SHAPE, brain, new_lesions, write_case
@@ -9,7 +10,7 @@ from small_case import AFFINE, SHAPE, brain, new_lesions, write_case
 from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.errors import InputError
 from train import patients
-from train.metric_network.__main__ import whole_masks
+from train.metric_network.__main__ import truths_of_patients
 from train.patches import PatchSettings
 from train.sources import open_sources
 
@@ -17,8 +18,6 @@ from train.sources import open_sources
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Return a folder of two patients and of one without truth."""
-    import nibabel as nib
-
     folder = tmp_path_factory.mktemp("data")
     for name in ("patient013", "patient016", "patient099"):
         (folder / name).mkdir()
@@ -52,6 +51,13 @@ def test_every_fifth_patient_is_held_out(tmp_path):
     assert sorted([*training, *held_out]) == sorted(folders)
 
 
+@pytest.mark.parametrize(("count", "fold"), [(1, 0), (1, 1), (3, 4)])
+def test_a_fold_without_patients_to_train_with_or_to_hold_out_is_refused(tmp_path, count, fold):
+    folders = [tmp_path / str(k) for k in range(count)]
+    with pytest.raises(InputError, match=f"--fold {fold} of {count} patients"):
+        patients.training_and_held_out(folders, fold)
+
+
 def test_a_patient_is_brought_to_1_mm_right_anterior_superior(pair):
     volume_mm3 = new_lesions().sum() * 1.2
     assert pair.new_lesions.sum() == pytest.approx(volume_mm3, rel=0.25)
@@ -77,20 +83,23 @@ def test_bright_spots_of_time_1_stand_in_for_old_lesions(pair):
 
 def test_prepared_patients_are_kept_until_their_scans_change(data, tmp_path, monkeypatch, pair):
     prepared = []
-    monkeypatch.setattr(patients, "prepare", lambda patient, _threads=1: prepared.append(patient) or pair)
+    monkeypatch.setattr(patients, "prepare", lambda patient, *_a: prepared.append(patient) or pair)
     first = patients.cached(data / "patient013", tmp_path)
     assert patients.cached(data / "patient013", tmp_path) == first
     assert len(prepared) == 1
     kept = patients.load(first)
     assert np.array_equal(kept.new_lesions, pair.new_lesions)
     np.testing.assert_allclose(kept.time2, pair.time2, rtol=1e-3, atol=1e-3)
+    other_truth = {"truth_file": TIME2, "brain_file": "brain.nii.gz"}
+    assert patients.cached(data / "patient013", tmp_path, **other_truth) != first
+    assert len(prepared) == 2
     scan = data / "patient013" / TIME1
     scan.write_bytes(scan.read_bytes())  # another time of change
     assert patients.cached(data / "patient013", tmp_path) != first
 
 
 def test_patches_come_from_patients_and_the_held_out_ones_apart(data, tmp_path, monkeypatch, pair):
-    monkeypatch.setattr(patients, "prepare", lambda _patient, _threads=1: pair)
+    monkeypatch.setattr(patients, "prepare", lambda *_a: pair)
     sources = open_sources(None, (), data, tmp_path, fold=0, synthetic_share=0.0)
     assert [p.name.split("-")[0] for p in sources.patients] == ["patient016"]
     assert [p.name.split("-")[0] for p in sources.held_out_patients] == ["patient013"]
@@ -104,7 +113,13 @@ def test_data_without_a_cache_is_refused(data):
         open_sources(None, (), data, None, 0, 0.0)
 
 
-def test_truths_serve_as_masks_for_the_metric_network(data):
-    masks = whole_masks((), data)
-    assert len(masks) == 2
-    assert masks[0].sum() == pytest.approx(new_lesions().sum() * 1.2, rel=0.25)
+def test_truths_serve_as_masks_for_the_metric_network_apart_as_in_stage_2(data, tmp_path):
+    shutil.copytree(data, tmp_path, dirs_exist_ok=True)
+    smaller = new_lesions() & (np.arange(SHAPE[0]) < SHAPE[0] // 2)[:, None, None]
+    nib.save(nib.Nifti1Image(smaller.astype(np.uint8), AFFINE), tmp_path / "patient016" / GROUND_TRUTH)
+    volumes_mm3 = [1.2 * truth.sum() for truth in (new_lesions(), smaller)]
+    assert volumes_mm3[1] < 0.7 * volumes_mm3[0]
+    for fold in (0, 1):
+        training, held_out = truths_of_patients(tmp_path, fold)
+        assert [mask.sum() for mask in held_out] == pytest.approx([volumes_mm3[fold]], rel=0.25)
+        assert [mask.sum() for mask in training] == pytest.approx([volumes_mm3[1 - fold]], rel=0.25)

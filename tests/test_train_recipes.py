@@ -1,5 +1,6 @@
 """Recipes: options from a file, overridden by the command line, refused where they are wrong."""
 
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -93,3 +94,19 @@ def test_the_published_recipe_states_the_papers_values():
     assert (stage2["patch"], stage2["width"], stage2["dropout"], stage2["rate"]) == (64, 24, 0.5, 1e-4)
     assert (stage2["lesion-loss"], stage2["alpha"], stage2["cross-entropy"]) == ("metric-network", 0.2, 0)
     assert (tables["metric-network"]["head"], tables["metric-network"]["rate"]) == ("published", 1e-4)
+
+
+@pytest.mark.parametrize(("device", "count"), [("", 0), ("cuda", 4)])
+def test_make_trains_both_networks_on_the_device(device, count):
+    command = ["make", "-n", "train", f"DEVICE={device}", "VENV=none"]
+    lines = (
+        subprocess.run(command, capture_output=True, text=True, check=True)
+        .stdout.replace("\\\n", "")
+        .splitlines()
+    )
+    trainings = [
+        line for line in lines if "-m train.segmentation" in line or "-m train.metric_network -" in line
+    ]
+    assert len(trainings) == 4
+    assert sum("--device cuda" in line for line in trainings) == count
+    assert not any("record_outputs" in line and "--device" in line for line in lines)

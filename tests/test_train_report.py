@@ -4,14 +4,14 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 
 from lesionwise.simulation.timepoints import SyntheticPair
-from train import ablation, ablation_report
+from train import ablation, ablation_report, gradient_check
 from train.ablation_cases import block
-from train.gradient_check import ERRORS, Patch, follow, patches_with_errors, table
+from train.gradient_check import ERRORS, Patch, follow, held_out_patches, patches_with_errors, table
 from train.metric_network.corruptions import Shapes, random_boxes
+from train.metric_network.network_outputs import NetworkOutputs
 from train.metric_network.placed_lesions import Placed, lesions_of, paint
 from train.metric_network.report import accuracy, correlation, write_report
 from train.segmentation.losses import dice_loss
@@ -94,6 +94,23 @@ def test_patches_with_errors_hold_each_kind_in_turn():
             assert len(lesions_of(predicted)) < len(lesions_of(patch.truth)) + 1
 
 
+def test_the_gradient_check_sees_held_out_shapes_and_outputs_only(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        gradient_check,
+        "random_boxes",
+        lambda _rng, _count, real: seen.extend(real) or [np.ones((3, 3, 3), bool)],
+    )
+    shapes = [np.ones((k, k, k), bool) for k in range(1, 7)]
+    assert len(held_out_patches(1, 24, shapes, None, seed=1)) == 1
+    assert seen == [shapes[0], shapes[5]]
+    nothing = np.zeros((1, 24, 24, 24), dtype=np.float32)
+    truths = [paint([lesion((2, 2, 2), size)], 24)[None] for size in (4, 5)]
+    parts = [NetworkOutputs.of(nothing, truth, is_held_out=k == 1) for k, truth in enumerate(truths)]
+    patches = held_out_patches(9, 24, shapes, NetworkOutputs.joined(parts), seed=1)
+    assert [int(patch.truth.sum()) for patch in patches] == [125]
+
+
 def logged_run(folder, arm, seed, f1):
     """Write what a training of the ablation leaves behind."""
     run = folder / f"{arm}-{seed}"
@@ -163,10 +180,14 @@ def test_arms_of_the_ablation_are_options_of_the_training():
         assert set(arm) <= set(Options.__dataclass_fields__)
 
 
-def test_threads_are_given_back():
-    from train.loop import threads_kept
-
-    before = torch.get_num_threads()
-    with threads_kept():
-        torch.set_num_threads(before + 1)
-    assert torch.get_num_threads() == before
+def test_only_the_arm_that_is_trained_with_it_is_given_the_metric_network(tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(ablation, "draw_batches", lambda _options: [])
+    monkeypatch.setattr(ablation, "train", lambda options, _batches: trained.append(options))
+    monkeypatch.setattr(ablation, "_score_once", lambda *_arguments: None)
+    arguments = ["--output", str(tmp_path / "runs"), "--metric-network", str(tmp_path), "--seeds", "1"]
+    CliRunner().invoke(ablation.run, arguments, catch_exceptions=False)
+    assert [options.metric_network is not None for options in trained] == [
+        options.lesion_loss == "metric-network" for options in trained
+    ]
+    assert len(trained) == len(ablation.ARMS)

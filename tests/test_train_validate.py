@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from lesionwise.errors import InputError, UsageError
 from train.model_card import with_facts
-from train.stated_scores import differences, stated_validation
+from train.stated_scores import all_differences, differences, stated_validation
 from train.validate import main
 
 ROW = {"F1_score": 0.6, "Dice": 0.7, "SensL": 0.5, "PPVL": 0.75}
@@ -30,6 +30,17 @@ def test_scores_differ_beyond_the_tolerance(change, words):
 
 def test_a_row_that_is_missing_is_a_difference():
     assert differences({"p1": ROW}, {"p1": ROW, "p2": ROW}) == ["p2: only in one of the two"]
+
+
+@pytest.mark.parametrize("name", ["swapped", "reviewed"])
+def test_other_scores_of_swapped_times_and_reviewed_findings_are_differences(name):
+    rows, others = {"p1": ROW}, {"p1": {**ROW, "Dice": 0.5}}
+    assert all_differences({**STATED, name: rows}, {**STATED, name: rows}) == []
+    assert all_differences(STATED, {**STATED, name: rows}) == []
+    assert all_differences({**STATED, name: others}, {**STATED, name: rows}) == [
+        f"{name} p1: Dice 0.500, stated is 0.700"
+    ]
+    assert all_differences({**STATED, name: rows}, STATED) == [f"{name} p1: only in one of the two"]
 
 
 @pytest.mark.parametrize("validation", [{}, {"reference": "truth.nii", "precision": "fp32", "scores": {}}])

@@ -7,10 +7,12 @@ import pytest
 
 from lesionwise.calibration import LesionConfidence
 from lesionwise.simulation.anatomy import Anatomy
+from lesionwise.simulation.timepoints import SyntheticPair
+from train import synthetic_cases
 from train.calibrate import LOGITS, fitted_confidence, fitted_temperature
 from train.error_pictures import JudgedCase, write_error_pictures
 from train.reacquisition import scanned_again
-from train.synthetic_cases import CASES, is_unchanged
+from train.synthetic_cases import CASES, is_unchanged, kept_cases
 from train.synthetic_validation import count_voxels, score_case, summary
 
 
@@ -22,6 +24,21 @@ def cube(shape, start, edge):
 
 def test_a_third_of_the_cases_is_unchanged():
     assert sum(is_unchanged(number) for number in range(CASES)) * 3 == CASES
+
+
+def test_a_case_is_made_again_where_a_scan_or_a_shape_has_changed_under_its_name(tmp_path, monkeypatch):
+    image, made = np.ones((2, 2, 2), np.float32), []
+    case = SyntheticPair(image, image, image > 0, image > 1, image > 1)
+    monkeypatch.setattr(synthetic_cases, "make_case", lambda *_a: made.append(1) or case)
+    scan, shape = tmp_path / "scan.npz", np.ones((1, 2, 3), bool)
+    for content, shapes, count in ((b"a", [], 2), (b"a", [], 2), (b"b", [], 4), (b"b", [shape], 6)):
+        scan.write_bytes(content)
+        kept = dict(kept_cases(tmp_path / "cases", 2, [scan], shapes))
+        assert list(kept) == ["000-unchanged", "001-changed"]
+        assert np.array_equal(kept["000-unchanged"].brain, case.brain)
+        assert len(made) == count
+    kept_cases(tmp_path / "cases", 2, [scan], [shape.transpose(2, 1, 0)]).__next__()
+    assert len(made) == 7  # the same voxels in another shape
 
 
 def test_scores_by_hand():

@@ -9,8 +9,7 @@ from scipy import ndimage
 from lesionwise.evaluation import evaluate_pair
 from lesionwise.lesions import remove_small_lesions
 from lesionwise.simulation.timepoints import SPACING_MM, SyntheticPair
-from train.array_files import store
-from train.patients import load, prepare
+from train.patients import cached, load
 from train.predictor import Predictor
 from train.synthetic_cases import CASES, cut, is_unchanged, kept_cases
 
@@ -39,9 +38,7 @@ def held_out_cases(
             break
     for patient in sorted(pairs.iterdir()) if pairs else ():
         if (patient / PAIR_TRUTH).is_file():
-            file = folder / f"pair-{patient.name}.npz"
-            if not file.is_file():
-                store(file, prepare(patient, truth_file=PAIR_TRUTH, brain_file=PAIR_BRAIN))
+            file = cached(patient, folder, truth_file=PAIR_TRUTH, brain_file=PAIR_BRAIN)
             yield f"pair-{patient.name}", load(file)
 
 

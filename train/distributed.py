@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+RANK_SEED = 2_000_003
+"""Times a process's rank: what its seed is apart from the first one's."""
+
 
 def start(device: str) -> torch.device:
     """Join the processes that torchrun started, if it did; return this process's device.
@@ -18,6 +21,8 @@ def start(device: str) -> torch.device:
     `device` is "cpu" (processes talk by gloo) or "cuda" (by NCCL, one GPU a process).
     """
     local = int(os.environ.get("LOCAL_RANK", 0))
+    if device != "cpu":
+        torch.cuda.set_device(local)  # else NCCL and pinned memory of all processes would use the first GPU
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         distributed.init_process_group("gloo" if device == "cpu" else "nccl")
     return torch.device("cpu") if device == "cpu" else torch.device(device, local)
@@ -42,6 +47,15 @@ def rank() -> int:
 def wrapped(network: nn.Module) -> nn.Module:
     """Return the network with gradients averaged over all processes after each backward pass."""
     return DistributedDataParallel(network) if processes() > 1 else network
+
+
+def seed_apart(seed: int) -> None:
+    """Give each process but the first a seed of its own, so that they do not all drop out the same.
+
+    The first one keeps the course of torch's generator: that of a run in a single process.
+    """
+    if rank():
+        torch.manual_seed(RANK_SEED * rank() + seed)
 
 
 def summed(value: Tensor) -> Tensor:

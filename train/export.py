@@ -50,7 +50,7 @@ def read_facts(file: Path) -> dict[str, object]:
 def main(checkpoint: Path, facts: Path, threshold: float, width: int, groups: int, output: Path) -> None:
     """Write the averaged network of CHECKPOINT and its manifest."""
     stated = read_facts(facts)
-    state = torch.load(checkpoint, weights_only=True)
+    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
     network = UNet(width=width, groups=groups)
     network.load_state_dict(grown(state["averaged"], network))
     output.mkdir(parents=True, exist_ok=True)

@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from train.commandline import OneLineErrors
 from train.lesion_shapes import read_shapes
 from train.metric_network.corruptions import Shapes, random_boxes, random_truth
 from train.metric_network.files import load_metric_network
 from train.metric_network.network import MetricNetwork
-from train.metric_network.network_outputs import NetworkOutputs
-from train.metric_network.placed_lesions import Placed, bridge, nearest, paint
+from train.metric_network.network_outputs import NetworkOutputs, left_for_training
+from train.metric_network.placed_lesions import Mask, Placed, bridge, nearest, paint
 from train.metric_network.report import HELD_OUT_SEED
 from train.metric_network.softening import draw_softening, soften
 from train.metric_network.targets import patch_f1
@@ -83,6 +84,17 @@ def patches_from_network(outputs: NetworkOutputs, count: int) -> list[Patch]:
     """Return a network's own outputs that have an error."""
     wrong = np.flatnonzero((outputs.f1[:, 2] < 1) & outputs.truths.any(axis=(1, 2, 3)))[:count]
     return [Patch(*outputs.pair(int(k), 2)[:2], "network") for k in wrong]
+
+
+def held_out_patches(
+    count: int, size: int, real: Sequence[Mask], outputs: NetworkOutputs | None, seed: int
+) -> list[Patch]:
+    """Return patches of the held-out outputs, if there are outputs, or else of simulated and held-out `real` shapes."""
+    if outputs is not None:
+        return patches_from_network(outputs.part(is_held_out=True), count)
+    seed += HELD_OUT_SEED
+    boxes = random_boxes(np.random.default_rng(seed), 200, left_for_training(real, is_held_out=True))
+    return patches_with_errors(count, size, Shapes(boxes), seed)
 
 
 def follow(loss: Loss, patch: Patch, reached: float = REACHED) -> Outcome:
@@ -166,13 +178,22 @@ def _with_error(
     return paint([*lesions, added], size)
 
 
-@click.command()
+@click.command(cls=OneLineErrors)
 @click.argument("metric_network", type=click.Path(exists=True, path_type=Path))
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--patches", default=200, show_default=True)
 @click.option("--alpha", default=0.2, show_default=True)
-@click.option("--shapes", multiple=True, type=click.Path(exists=True, path_type=Path), help="Real shapes.")
-@click.option("--network-outputs", type=click.Path(exists=True, path_type=Path), help="Use these instead.")
+@click.option(
+    "--shapes",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Real shapes; the held-out ones are used.",
+)
+@click.option(
+    "--network-outputs",
+    type=click.Path(exists=True, path_type=Path),
+    help="Use these instead, the held-out ones.",
+)
 @click.option("--seed", default=1, show_default=True)
 def main(
     metric_network: Path,
@@ -186,12 +207,8 @@ def main(
     """Check METRIC_NETWORK, a file or a run's folder; write the outcomes and a table."""
     network, _ = load_metric_network(metric_network)
     size = int(network.settings["patch"])
-    if network_outputs is not None:
-        chosen = patches_from_network(NetworkOutputs.load(network_outputs), patches)
-    else:
-        seed += HELD_OUT_SEED
-        boxes = random_boxes(np.random.default_rng(seed), 200, read_shapes(shapes))
-        chosen = patches_with_errors(patches, size, Shapes(boxes), seed)
+    outputs = NetworkOutputs.load(network_outputs) if network_outputs else None
+    chosen = held_out_patches(patches, size, read_shapes(shapes), outputs, seed)
     outcomes = {
         name: [follow(loss, patch) for patch in chosen] for name, loss in losses(network, alpha).items()
     }

@@ -4,8 +4,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,16 +48,6 @@ class Averaged:
                 self.parameters[name] = value.detach().float().clone()
 
 
-@contextmanager
-def threads_kept() -> Iterator[None]:
-    """Give the network its threads back after a stream, meant for a loader's process, was used in this one."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def learning_rate(rate: float, schedule: str, progress: float, step: int) -> float:
     """Return the learning rate: "constant", or "cosine" down to a fiftieth after a warm-up of 100 steps."""
     if schedule == "constant":
@@ -96,15 +85,18 @@ class Run:
         file = self.folder / CHECKPOINT
         if not file.is_file():
             return False
-        state = torch.load(file, weights_only=True)
+        state = torch.load(file, weights_only=True, map_location="cpu")
+        device = self._device()
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.averaged.parameters = state["averaged"]
+        self.averaged.parameters = {name: value.to(device) for name, value in state["averaged"].items()}
         self.step, self.seconds = state["step"], state["seconds"]
         for name, part in self.more.items():
             if name in state.get("more", {}):
                 part.load_state_dict(state["more"][name])
         torch.set_rng_state(state["random"])
+        if device.type == "cuda" and "random_cuda" in state:
+            torch.cuda.set_rng_state(state["random_cuda"], device)
         return True
 
     def save(self) -> None:
@@ -120,9 +112,14 @@ class Run:
             "more": {name: part.state_dict() for name, part in self.more.items()},
             "random": torch.get_rng_state(),
         }
+        if self._device().type == "cuda":
+            state["random_cuda"] = torch.cuda.get_rng_state(self._device())
         part = self.folder / f"{CHECKPOINT}.part"
         torch.save(state, part)
         part.replace(self.folder / CHECKPOINT)
+
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
 
     def progress(self) -> float:
         """Return how much of the budget is used, 0 to 1."""
@@ -147,14 +144,14 @@ class Run:
         if on_epoch and self.step == 0:
             log.write(0, self.seconds, on_epoch(0))
         started, last_save, used_before = time.monotonic(), time.monotonic(), self.seconds
-        waited, patches, sums, since = 0.0, 0, dict[str, float](), time.monotonic()
+        waited, patches, steps, sums, since = 0.0, 0, 0, dict[str, float](), time.monotonic()
         self.network.train()
         # A new loader draws a seed from torch's generator, which an uninterrupted run would not have done here.
         random = torch.get_rng_state()
         iterator = iter(batches)
         torch.set_rng_state(random)
         asked_to_stop, handler_before = _termination()
-        while self.progress() < 1 and not asked_to_stop:
+        while self.progress() < 1 and not distributed.agreed(len(asked_to_stop)):
             asked = time.monotonic()
             batch = next(iterator)
             waited += time.monotonic() - asked
@@ -170,19 +167,20 @@ class Run:
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
             self.optimizer.step()
-            self.step += 1
+            self.step, steps = self.step + 1, steps + 1
             self.averaged.update(self.network, self.step)
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value
             self.seconds = distributed.agreed(used_before + time.monotonic() - started)
             if self.step % log_steps == 0:
                 passed = time.monotonic() - since
-                means = {name: value / log_steps for name, value in sums.items()}
-                means |= {"seconds_per_step": passed / log_steps, "patches_per_second": patches / passed}
+                # After a stop between two lines these are fewer than `log_steps`.
+                means = {name: value / steps for name, value in sums.items()}
+                means |= {"seconds_per_step": passed / steps, "patches_per_second": patches / passed}
                 means["waiting_share"] = waited / passed
                 means["learning_rate"] = self.optimizer.param_groups[0]["lr"]
                 log.write(self.step, self.seconds, means)
-                waited, patches, sums, since = 0.0, 0, {}, time.monotonic()
+                waited, patches, steps, sums, since = 0.0, 0, 0, {}, time.monotonic()
             if on_epoch and epoch_steps and self.step % epoch_steps == 0:
                 log.write(self.step, self.seconds, on_epoch(self.step // epoch_steps))
                 self.network.train()

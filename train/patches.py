@@ -62,7 +62,6 @@ class SyntheticPatches(IterableDataset[Batch]):
         self.backgrounds, self.batches_done = list(backgrounds), batches_done
 
     def __iter__(self) -> Iterator[Batch]:
-        torch.set_num_threads(1)
         info = get_worker_info()
         # A new loader asks its first worker first: that one takes up where the stream was left.
         workers = info.num_workers if info else 1

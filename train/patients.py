@@ -44,9 +44,19 @@ def find_patients(data: Path) -> list[Path]:
 
 
 def training_and_held_out(patients: Sequence[Path], fold: int) -> tuple[list[Path], list[Path]]:
-    """Return the patients to train with and every fifth, beginning with number `fold`, which is held out."""
+    """Return the patients to train with and every fifth, beginning with number `fold`, which is held out.
+
+    Raises:
+        InputError: there is none of the one or of the other.
+    """
     held_out = [patient for k, patient in enumerate(patients) if k % FOLDS == fold % FOLDS]
-    return [patient for patient in patients if patient not in held_out], held_out
+    training = [patient for patient in patients if patient not in held_out]
+    if not training or not held_out:
+        raise InputError(
+            f"--fold {fold} of {len(patients)} patients leaves {len(training)} to train with and holds out "
+            f"{len(held_out)}; give two patients or more, and a fold below their number"
+        )
+    return training, held_out
 
 
 def prepare(
@@ -76,15 +86,22 @@ def prepare(
     return SyntheticPair(pair.time1, pair.time2, pair.brain, new_lesions, bright)
 
 
-def cached(patient: Path, cache: Path, threads: int = 1) -> Path:
-    """Return the file that keeps a prepared patient, made now if the scans or the recipe are new."""
-    states = [(file, (patient / file).stat()) for file in (TIME1, TIME2, GROUND_TRUTH)]
+def cached(
+    patient: Path,
+    cache: Path,
+    threads: int = 1,
+    truth_file: str = GROUND_TRUTH,
+    brain_file: str | None = None,
+) -> Path:
+    """Return the file that keeps a patient as `prepare` makes it, made now if the files or the recipe are new."""
+    files = (TIME1, TIME2, truth_file, *((brain_file,) if brain_file else ()))
+    states = [(file, (patient / file).stat()) for file in files]
     facts = [(file, s.st_size, s.st_mtime_ns) for file, s in states] + [asdict(RECIPES[DEFAULT_RECIPE])]
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
     file = cache / f"{patient.name}-{key}.npz"
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        store(file, prepare(patient, threads))
+        store(file, prepare(patient, threads, truth_file, brain_file))
     return file
 
 

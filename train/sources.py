@@ -13,7 +13,6 @@ from torch.utils.data import IterableDataset
 from lesionwise.errors import InputError
 from train.augmentation import Augmentation, Augmented
 from train.lesion_shapes import read_shapes
-from train.loop import threads_kept
 from train.patches import Batch, PatchSettings, SyntheticPatches
 
 SHARD_SEED, HELD_OUT_SEED, EPOCH_SEED = 1_000_003, 7_000_003, 9_000_011
@@ -56,8 +55,7 @@ class Sources:
         """Return `count` patches as one batch, from four pairs or, below 32 patches, fewer."""
         per_pair = max(8, count // 4)
         alone = replace(settings, batch=1, pairs_in_block=1, patches_per_pair=per_pair)
-        with threads_kept():
-            batches = [batch for _, batch in zip(range(count), self.stream(alone, seed), strict=False)]
+        batches = [batch for _, batch in zip(range(count), self.stream(alone, seed), strict=False)]
         return torch.cat([images for images, _ in batches]), torch.cat([truth for _, truth in batches])
 
     def held_out(self, settings: PatchSettings, count: int, seed: int) -> Batch:
@@ -104,6 +102,10 @@ class TrainingStream:
 FOLDER = click.Path(file_okay=False, path_type=Path)
 EXISTING = click.Path(exists=True, path_type=Path)
 
+fold_option = click.option(
+    "--fold", default=0, show_default=True, help="Which fifth of the patients is held out."
+)
+
 _OPTIONS = (
     click.option(
         "--backgrounds",
@@ -115,7 +117,7 @@ _OPTIONS = (
     ),
     click.option("--data", type=FOLDER, help="Patients in the challenge's layout, with their truth."),
     click.option("--cache", type=FOLDER, help="Where prepared patients are kept; needed with --data."),
-    click.option("--fold", default=0, show_default=True, help="Which fifth of the patients is held out."),
+    fold_option,
     click.option(
         "--synthetic-share",
         default=0.0,

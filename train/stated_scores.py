@@ -68,6 +68,15 @@ def stated_validation(folder: Path) -> Validation:
     return validation
 
 
+def all_differences(measured: Validation, stated: Validation) -> list[str]:
+    """Return the `differences` of the scores, and of the swapped and the reviewed ones where they were measured."""
+    words = differences(measured["scores"], stated["scores"])
+    for name in ("swapped", "reviewed"):
+        if name in measured:
+            words += [f"{name} {line}" for line in differences(measured[name], stated.get(name, {}))]
+    return words
+
+
 def differences(measured: Scores, stated: Scores) -> list[str]:
     """Return in words where `measured` is further than `TOLERANCE` from `stated`, or lacks a row, or has one more."""
     words = [f"{name}: only in one of the two" for name in sorted(measured.keys() ^ stated.keys())]

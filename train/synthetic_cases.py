@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from lesionwise import simulation
+from lesionwise import lesions, simulation
+from lesionwise.preprocessing import normalization
 from lesionwise.simulation.anatomy import deformed, random_anatomy
 from lesionwise.simulation.timepoints import LesionPlan, SyntheticPair, simulate_pair
+from train import patches
 from train.array_files import store, stored
 from train.backgrounds import load as load_background
 from train.patches import normalised
@@ -89,12 +91,13 @@ def kept_cases(
 
 
 def _key(backgrounds: Sequence[Path], shapes: Sequence[np.ndarray]) -> str:
-    """Return what cases are made from as a short text: the simulation's code, the names of the scans, the shapes."""
-    found = hashlib.sha256(repr((CASES_SEED, [file.name for file in backgrounds])).encode())
-    for module in sorted(Path(simulation.__path__[0]).glob("*.py")):
-        if module.name.startswith("phantom"):  # heads for trying the program out; no case is made with it
-            continue
-        found.update(module.read_bytes())
+    """Return what cases are made from as a short text: the code of the simulation and of this module, scans, shapes."""
+    # Phantoms are heads for trying the program out: no case is made with them.
+    simulating = (f for f in Path(simulation.__path__[0]).glob("*.py") if not f.name.startswith("phantom"))
+    others = (Path(str(module.__file__)) for module in (lesions, normalization, patches))
+    found = hashlib.sha256()
+    for file in (*sorted(simulating), *others, Path(__file__), *backgrounds):
+        found.update(file.read_bytes())
     for shape in shapes:
-        found.update(shape.tobytes())
+        found.update(repr(shape.shape).encode() + shape.tobytes())
     return found.hexdigest()[:12]

@@ -33,7 +33,7 @@ from train.commandline import OneLineErrors
 from train.error_pictures import JudgedCase, write_error_pictures
 from train.model_card import MEASURES
 from train.reviewed_findings import Finding, read_findings, without_reviewed
-from train.stated_scores import Scores, Validation, differences, record, stated_validation, with_mean
+from train.stated_scores import Scores, Validation, all_differences, record, stated_validation, with_mean
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -179,9 +179,7 @@ def main(
     if recorded:
         record(folder, found)
     if stated:
-        words = differences(found["scores"], stated["scores"])
-        if swapped:
-            words += [f"swapped {line}" for line in differences(found["swapped"], stated.get("swapped", {}))]
+        words = all_differences(found, stated)
         if words:
             raise InputError(f"{folder / MANIFEST} states other scores: {'; '.join(words)}")
         click.echo("as the manifest and the model card state")

@@ -1,5 +1,6 @@
 """Train the metric network: python -m train.metric_network --help."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from train.metric_network.report import accuracy, measure, table, write_report
 from train.metric_network.targets import DEFINITIONS
 from train.metric_network.training import metric_loss
 from train.metric_network.walkers import Walkers
-from train.sources import EXISTING, FOLDER
+from train.sources import EXISTING, FOLDER, fold_option
 
 
 @training_command("metric-network")
@@ -44,8 +45,12 @@ from train.sources import EXISTING, FOLDER
 @click.option(
     "--data", type=FOLDER, help="Patients in the challenge's layout: their truths are used as --masks."
 )
+@fold_option
 @click.option(
-    "--network-outputs", multiple=True, type=EXISTING, help="What train.metric_network.network_outputs made."
+    "--network-outputs",
+    multiple=True,
+    type=EXISTING,
+    help="What train.metric_network.record_outputs made.",
 )
 @click.option("--network-share", default=0.4, show_default=True, help="Share of pairs from these outputs.")
 @click.option(
@@ -106,13 +111,14 @@ def train(output: Path, seed: int, **options: Any) -> None:
     )
     files = [NetworkOutputs.load(file) for file in options["network_outputs"]]
     outputs = NetworkOutputs.joined(files) if files else None
-    shapes, masks = read_shapes(options["shapes"]), whole_masks(options["masks"], options["data"])
+    shapes, masks = read_shapes(options["shapes"]), masks_of_folders(options["masks"])
+    truths = truths_of_patients(options["data"], options["fold"])
 
     def material(is_held_out: bool) -> dict[str, Any]:
-        """Every fifth of what pairs are made of is left to the held-out ones."""
+        """Every fifth of what pairs are made of is left to the held-out ones; patients as in stage 2."""
         return {
             "real_boxes": left_for_training(shapes, is_held_out),
-            "real_masks": left_for_training(masks, is_held_out),
+            "real_masks": [*left_for_training(masks, is_held_out), *truths[is_held_out]],
             "outputs": outputs.part(is_held_out) if outputs else None,
         }
 
@@ -156,10 +162,8 @@ def train(output: Path, seed: int, **options: Any) -> None:
     click.echo(table(write_report(results, output / "report", title)))
 
 
-def whole_masks(folders: tuple[Path, ...], data: Path | None) -> list[Mask]:
-    """Return the lesion masks (x, y, z) of folders of `.nii.gz` and of patients in the challenge's layout.
-
-    Patients' truths are brought to 1 mm voxels. Masks without lesions are left out.
+def masks_of_folders(folders: Sequence[Path]) -> list[Mask]:
+    """Return the lesion masks (x, y, z) of folders of `.nii.gz`; those without lesions are left out.
 
     Raises:
         InputError: a folder holds none.
@@ -170,17 +174,28 @@ def whole_masks(folders: tuple[Path, ...], data: Path | None) -> list[Mask]:
         if not files:
             raise InputError(f"{folder}: there is no .nii.gz in it; name a folder of lesion masks")
         masks += [np.asarray(nib.load(file).dataobj) > 0 for file in files]
-    if data is not None:
-        from lesionwise.network_grid import network_grid
-        from lesionwise.volume import read_mask
-        from train.patients import find_patients
-
-        for patient in find_patients(data):
-            truth = read_mask(patient / GROUND_TRUTH)
-            if truth.data.any():
-                grid = network_grid(truth.data, truth.affine, margin_mm=0.0)
-                masks.append(grid.to_network(truth.data.astype(np.float32)) > 0.5)
     return [mask for mask in masks if mask.any()]
+
+
+def truths_of_patients(data: Path | None, fold: int) -> tuple[list[Mask], list[Mask]]:
+    """Return the truths (x, y, z) of the patients in a folder to train with and of those that stage 2 holds out.
+
+    They are brought to 1 mm voxels; those without lesions are left out.
+    """
+    if data is None:
+        return [], []
+    from lesionwise.network_grid import network_grid
+    from lesionwise.volume import read_mask
+    from train.patients import find_patients, training_and_held_out
+
+    def masks(patients: Sequence[Path]) -> list[Mask]:
+        truths = [read_mask(patient / GROUND_TRUTH) for patient in patients]
+        grids = [(network_grid(t.data, t.affine, margin_mm=0.0), t) for t in truths if t.data.any()]
+        found = [grid.to_network(truth.data.astype(np.float32)) > 0.5 for grid, truth in grids]
+        return [mask for mask in found if mask.any()]
+
+    training, held_out = training_and_held_out(find_patients(data), fold)
+    return masks(training), masks(held_out)
 
 
 if __name__ == "__main__":

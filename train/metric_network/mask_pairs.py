@@ -131,7 +131,6 @@ class MaskPairs(IterableDataset[PairBatch]):
         self.real_boxes, self.real_masks, self.batches_done = real_boxes, real_masks, batches_done
 
     def __iter__(self) -> Iterator[PairBatch]:
-        torch.set_num_threads(1)
         info = get_worker_info()
         workers = info.num_workers if info else 1
         # A new loader asks its first worker first: that one takes up where the stream was left.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lesionwise.errors import InputError
 from lesionwise.overlap import Mode
 from train.metric_network.targets import patch_f1
 
@@ -31,27 +32,39 @@ def left_for_training(items: Sequence[Any], is_held_out: bool = False) -> list[A
 class NetworkOutputs:
     """Probability maps and truths of patches, with their F1.
 
+    Patches of one pair of time points share lesions: those of a whole pair, or patient, are held out or none is.
+
     Attributes:
         levels: (n, x, y, z) uint8, probability times LEVELS.
         truths: (n, x, y, z) bool.
         f1: (n, len(THRESHOLDS)) float32.
+        held_out: (n,) bool, patches that the metric network is measured with and never trained.
     """
 
     levels: NDArray[np.uint8]
     truths: NDArray[np.bool_]
     f1: NDArray[np.float32]
+    held_out: NDArray[np.bool_]
 
     @staticmethod
     def of(
-        probabilities: NDArray[np.float32], truths: NDArray[np.bool_], definition: Mode = "organisers"
+        probabilities: NDArray[np.float32],
+        truths: NDArray[np.bool_],
+        definition: Mode = "organisers",
+        is_held_out: bool = False,
     ) -> "NetworkOutputs":
-        """Measure the F1 of probability maps (n, x, y, z) at each threshold."""
+        """Measure the F1 of probability maps (n, x, y, z) at each threshold; all of them are held out, or none."""
         levels = np.rint(probabilities * LEVELS).astype(np.uint8)
         f1 = [
             [patch_f1(level > threshold * LEVELS, truth, definition) for threshold in THRESHOLDS]
             for level, truth in zip(levels, truths, strict=True)
         ]
-        return NetworkOutputs(levels, truths, np.array(f1, dtype=np.float32).reshape(-1, len(THRESHOLDS)))
+        return NetworkOutputs(
+            levels,
+            truths,
+            np.array(f1, dtype=np.float32).reshape(-1, len(THRESHOLDS)),
+            np.full(len(levels), is_held_out),
+        )
 
     @staticmethod
     def joined(parts: Sequence["NetworkOutputs"]) -> "NetworkOutputs":
@@ -60,25 +73,44 @@ class NetworkOutputs:
             np.concatenate([part.levels for part in parts]),
             np.concatenate([part.truths for part in parts]),
             np.concatenate([part.f1 for part in parts]),
+            np.concatenate([part.held_out for part in parts]),
         )
 
     def part(self, is_held_out: bool) -> "NetworkOutputs":
         """Return what is held out, or what is left to train with."""
-        chosen = left_for_training(range(len(self.f1)), is_held_out)
-        return NetworkOutputs(self.levels[chosen], self.truths[chosen], self.f1[chosen])
+        chosen = self.held_out == is_held_out
+        return NetworkOutputs(
+            self.levels[chosen], self.truths[chosen], self.f1[chosen], self.held_out[chosen]
+        )
 
     @staticmethod
     def load(file: Path) -> "NetworkOutputs":
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file does not say which outputs are held out, as older ones.
+        """
         with np.load(file) as arrays:
+            if "held_out" not in arrays:
+                raise InputError(
+                    f"{file}: it does not say which outputs are held out; "
+                    "record them again with train.metric_network.record_outputs"
+                )
             shape = tuple(arrays["shape"])
             truths = np.unpackbits(arrays["truths"])[: np.prod(shape)].reshape(shape).astype(np.bool_)
-            return NetworkOutputs(arrays["levels"], truths, arrays["f1"])
+            return NetworkOutputs(arrays["levels"], truths, arrays["f1"], arrays["held_out"])
 
     def save(self, file: Path) -> None:
         """Write a compressed `.npz`."""
         packed = np.packbits(self.truths)
-        np.savez_compressed(file, levels=self.levels, truths=packed, shape=self.truths.shape, f1=self.f1)
+        np.savez_compressed(
+            file,
+            levels=self.levels,
+            truths=packed,
+            shape=self.truths.shape,
+            f1=self.f1,
+            held_out=self.held_out,
+        )
 
     def pair(self, index: int, threshold: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], float]:
         """Return a probability map in which the threshold has moved to 0.5, its truth, and their F1.

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
 
 from lesionwise.errors import InputError
 from train.commandline import training_command
-from train.metric_network.network_outputs import NetworkOutputs
+from train.metric_network.network_outputs import HELD_OUT_OF, NetworkOutputs
 from train.metric_network.targets import DEFINITIONS
 from train.patches import PatchSettings
 from train.segmentation.stages import FOLDER as STAGES
@@ -28,7 +29,13 @@ SOURCES = ("backgrounds", "shapes", "data", "cache", "fold", "synthetic_share")
 @click.option(
     "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The .npz file."
 )
-@click.option("--patches", default=200, show_default=True, help="Patches for each stage.")
+@click.option(
+    "--patches",
+    default=200,
+    show_default=True,
+    type=click.IntRange(min=2),
+    help="Patches for each stage; a fifth of them from pairs or patients that are held out.",
+)
 @click.option("--patch", default=64, show_default=True, help="Edge of a patch in voxels.")
 @click.option("--definition", type=click.Choice(DEFINITIONS), default="organisers", show_default=True)
 @click.option("--threads", default=2, show_default=True)
@@ -51,13 +58,18 @@ def main(
         raise InputError("there is nothing to record from; name a --run or a --checkpoint")
     torch.set_num_threads(threads)
     sources = open_sources(**source)
+    settings, held_out_patches = PatchSettings(size=patch), max(1, patches // HELD_OUT_OF)
     parts = []
     for number, file in enumerate(files):
-        settings = PatchSettings(size=patch)
-        images, truths = sources.patches(settings, patches, seed + SHARD_SEED // 2 + number)
-        probabilities = predict(load_network(file), images)
-        parts.append(NetworkOutputs.of(probabilities.numpy(), truths.numpy() > 0.5, definition))
-        click.echo(f"{file}: {patches} patches, mean F1 {parts[-1].f1[:, 2].mean():.3f} at threshold 0.5")
+        network, stage_seed = load_network(file), seed + SHARD_SEED // 2 + number
+        for is_held_out, (images, truths) in (
+            (False, sources.patches(settings, patches - held_out_patches, stage_seed)),
+            (True, sources.held_out(settings, held_out_patches, stage_seed)),
+        ):
+            probabilities = predict(network, images).numpy()
+            parts.append(NetworkOutputs.of(probabilities, truths.numpy() > 0.5, definition, is_held_out))
+        mean = np.concatenate([part.f1[:, 2] for part in parts[-2:]]).mean()
+        click.echo(f"{file}: {patches} patches, mean F1 {mean:.3f} at threshold 0.5")
     output.parent.mkdir(parents=True, exist_ok=True)
     NetworkOutputs.joined(parts).save(output)
 

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
+from train.commandline import OneLineErrors
 from train.lesion_shapes import read_shapes
-from train.loop import threads_kept
 from train.metric_network.files import load_metric_network
 from train.metric_network.mask_pairs import MaskPairs, PairBatch, PairSettings
 from train.metric_network.network import MetricNetwork
@@ -90,13 +90,12 @@ def measure(
     """
     hard = replace(stream_settings, hard_share=1.0, network_share=0.0, uses=1)
     soft = replace(stream_settings, hard_share=0.0, uses=1)
-    with threads_kept():
-        return {
-            name: estimated(
-                network, held_out_batches(MaskPairs(settings, seed + HELD_OUT_SEED, **sources), count)
-            )
-            for name, settings in (("hard masks", hard), ("soft maps", soft))
-        }
+    return {
+        name: estimated(
+            network, held_out_batches(MaskPairs(settings, seed + HELD_OUT_SEED, **sources), count)
+        )
+        for name, settings in (("hard masks", hard), ("soft maps", soft))
+    }
 
 
 def table(results: dict[str, Accuracy]) -> str:
@@ -155,7 +154,7 @@ def write_report(results: dict[str, tuple[Values, Values]], folder: Path, title:
     return accuracies
 
 
-@click.command()
+@click.command(cls=OneLineErrors)
 @click.argument("metric_network", type=click.Path(exists=True, path_type=Path))
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--pairs", default=1000, show_default=True, help="Held-out pairs, rounded to whole groups.")

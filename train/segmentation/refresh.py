@@ -6,7 +6,6 @@ from torch import nn
 
 from lesionwise.overlap import Mode
 from train import distributed
-from train.loop import threads_kept
 from train.metric_network.mask_pairs import MaskPairs, PairSettings
 from train.metric_network.network_outputs import NetworkOutputs
 from train.metric_network.training import fine_tune
@@ -62,8 +61,7 @@ class Refresh:
                 real_boxes=sources.shapes,
                 outputs=outputs,
             )
-            with threads_kept():
-                error = fine_tune(metric_network, pairs, self.steps, self.rate)
+            error = fine_tune(metric_network, pairs, self.steps, self.rate)
         distributed.share_parameters(metric_network)
         loss.freeze()
         return {"refresh/absolute_error": error}

@@ -14,7 +14,7 @@ from lesionwise.winograd import accelerate
 from train import distributed
 from train.augmentation import Augmentation
 from train.growth import grown
-from train.loop import Averaged, Run, learning_rate, threads_kept
+from train.loop import Averaged, Run, learning_rate
 from train.metric_network.files import load_metric_network
 from train.metric_network.mask_pairs import MaskPairs, PairSettings
 from train.metric_network.network import MetricNetwork
@@ -46,13 +46,13 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
         UsageError, InputError: the options do not fit together, or a file that they name is missing or wrong.
     """
     device = distributed.start(options.device)
-    torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     shards = _shards(options)
     lesion_loss = _lesion_loss(options, device)
     sources = _sources(options)
     options.output.mkdir(parents=True, exist_ok=True)
 
+    torch.manual_seed(options.seed)  # here: F, built before, must not change the weights and the dropout
     network = UNet(width=options.width, dropout=options.dropout)
     precision = choose_precision(options.precision, device)
     if device.type == "cpu" and precision == torch.float32:
@@ -75,6 +75,7 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
     )
     if run.resume() and not distributed.rank():
         print(f"going on from step {run.step}")
+    distributed.seed_apart(options.seed + run.step)
 
     settings = patch_settings(options, shards)
     own = range(distributed.rank(), shards, distributed.processes())
@@ -189,9 +190,8 @@ class _Epochs:
 
 def check_metric_network(network: MetricNetwork, size: int, options: Options) -> dict[str, float]:
     """Measure F on a hundred balanced pairs for the log, and print a warning where it knows nothing or cannot matter."""
-    with threads_kept():
-        pairs = MaskPairs(PairSettings(size, 10, definition=options.definition), options.seed + HELD_OUT_SEED)
-        result = accuracy(*estimated(network, held_out_batches(pairs, 100)))
+    pairs = MaskPairs(PairSettings(size, 10, definition=options.definition), options.seed + HELD_OUT_SEED)
+    result = accuracy(*estimated(network, held_out_batches(pairs, 100)))
     if result.mae > WORST_ERROR:
         print(
             f"warning: the metric network's mean error is {result.mae:.3f} (a constant 0.5 has 0.25): is it trained?"
@@ -214,6 +214,11 @@ def _shards(options: Options) -> int:
 
 def _lesion_loss(options: Options, device: torch.device) -> LesionLoss | None:
     """Return the lesion-wise term."""
+    if options.metric_network is not None and options.lesion_loss != "metric-network":
+        raise UsageError(
+            f"--metric-network has no effect on --lesion-loss {options.lesion_loss}; "
+            "add --lesion-loss metric-network, or leave it out"
+        )
     if options.lesion_loss == "blob":
         return blob_loss
     if options.lesion_loss == "cc":

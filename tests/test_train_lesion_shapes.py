@@ -1,0 +1,33 @@
+"""Real lesion shapes: from folders of masks and from a packed library."""
+
+import nibabel as nib
+import numpy as np
+
+from train.lesion_shapes import LARGEST_MM3, SMALLEST_VOXELS, read_shapes
+
+LINE, CORNER = np.ones((1, 2, 3), bool), np.array([[[1, 1], [1, 0]], [[1, 1], [1, 1]]], bool)
+
+
+def test_lesions_of_masks_are_tight_boxes_and_the_smallest_and_largest_are_left_out(tmp_path):
+    mask = np.zeros((40, 40, 40), np.uint8)
+    mask[2:4, 2:4, 2:4] = CORNER
+    mask[10, 10:12, 10:13] = 1
+    mask[20, 20, 20 : 20 + SMALLEST_VOXELS - 1] = 1
+    mask[24:40, 24:40, 24:40] = 1
+    assert LARGEST_MM3 < 16**3
+    nib.save(nib.Nifti1Image(mask, np.eye(4)), tmp_path / "mask.nii.gz")
+    assert [shape.tolist() for shape in read_shapes([tmp_path])] == [CORNER.tolist(), LINE.tolist()]
+
+
+def test_a_packed_library_gives_its_shapes_without_those_too_large(tmp_path):
+    shapes = [CORNER, np.ones((2, 2, 2), bool), LINE]
+    bits = [np.packbits(shape) for shape in shapes]
+    file = tmp_path / "library.npz"
+    np.savez(
+        file,
+        shape=[shape.shape for shape in shapes],
+        volume_mm3=[7, LARGEST_MM3 + 1, 6],
+        offset=np.cumsum([0, *map(len, bits)]),
+        bits=np.concatenate(bits),
+    )
+    assert [shape.tolist() for shape in read_shapes([file])] == [CORNER.tolist(), LINE.tolist()]

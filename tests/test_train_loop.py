@@ -1,0 +1,90 @@
+"""The loop of both stages by itself, on a network of one weight."""
+
+from itertools import repeat
+
+import pytest
+import torch
+
+from train import distributed
+from train.loop import CHECKPOINT, Averaged, Run, read_log
+
+
+def run_of(folder, steps, device="cpu"):
+    torch.manual_seed(1)
+    network = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Dropout()).to(device)
+    return Run(folder, network, torch.optim.Adam(network.parameters()), Averaged(0.9), 1.0, steps)
+
+
+def train(run, **settings):
+    """Train with a loss that is logged as 1."""
+    run.train(
+        repeat((torch.ones(2, 1, device=next(run.network.parameters()).device),)),
+        lambda batch: (run.network(batch[0]).square().sum(), {"loss": 1.0}),
+        lambda _progress: 1e-3,
+        **settings,
+    )
+
+
+def test_the_first_line_after_a_stop_is_the_mean_of_what_was_summed(tmp_path):
+    train(run_of(tmp_path, 7), log_steps=4)
+    again = run_of(tmp_path, 12)
+    again.resume()
+    train(again, log_steps=4)
+    lines = read_log(tmp_path)
+    assert [line["step"] for line in lines] == [4, 8, 12]
+    assert [line["loss"] for line in lines] == [1.0, 1.0, 1.0]
+    assert all(line["seconds_per_step"] * line["patches_per_second"] == pytest.approx(2) for line in lines)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_run_on_a_gpu_goes_on_with_the_dropout_that_it_would_have_had(tmp_path):
+    for folder, parts in (("whole", [6]), ("parts", [3, 6])):
+        (tmp_path / folder).mkdir()
+        for steps in parts:
+            run = run_of(tmp_path / folder, steps, "cuda")
+            run.resume()
+            train(run)
+    whole, parts = (
+        torch.load(tmp_path / name / CHECKPOINT, weights_only=True) for name in ("whole", "parts")
+    )
+    for name in ("network", "averaged"):
+        assert all(torch.equal(value, parts[name][key]) for key, value in whole[name].items())
+
+
+def test_a_checkpoint_is_read_where_there_is_no_gpu(tmp_path, monkeypatch):
+    train(run_of(tmp_path, 1))
+    load, places = torch.load, []
+    monkeypatch.setattr(
+        torch, "load", lambda *a, map_location=None, **k: places.append(map_location) or load(*a, **k)
+    )
+    run_of(tmp_path, 1).resume()
+    assert places == ["cpu"]
+
+
+def test_each_process_takes_its_own_gpu(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert distributed.start("cuda") == torch.device("cuda", 1)
+    assert distributed.start("cpu") == torch.device("cpu")
+    assert taken == [1]
+
+
+def test_processes_stop_when_the_first_is_asked_to_and_not_by_themselves(tmp_path, monkeypatch):
+    asked = iter([0.0, 0.0, 1.0])
+    monkeypatch.setattr(distributed, "agreed", lambda value: next(asked) if isinstance(value, int) else value)
+    run = run_of(tmp_path, 9)
+    train(run)
+    assert run.step == 2
+
+
+def test_each_process_drops_out_otherwise_and_the_first_as_if_alone(monkeypatch):
+    drawn = []
+    for rank in (0, 1, 2):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        torch.manual_seed(1)
+        distributed.seed_apart(1)
+        drawn.append(float(torch.rand(1)))
+    torch.manual_seed(1)
+    assert drawn[0] == float(torch.rand(1))
+    assert len(set(drawn)) == 3

@@ -1,0 +1,49 @@
+"""What a training patch holds: images and truth of one place, nothing outside the brain; and a scan in a new shape."""
+
+import numpy as np
+import pytest
+from small_anatomy import SHAPE, small_anatomy
+
+from lesionwise.simulation.anatomy import Anatomy, deformed
+from lesionwise.simulation.timepoints import SyntheticPair
+from train.patches import PatchSettings, draw_patches
+
+
+@pytest.fixture
+def pair():
+    """Return a pair that is 2 in the brain at time 1 and 2 in new lesions at time 2, 1 elsewhere, outside the brain too."""
+    brain = small_anatomy().brain
+    new = (np.random.default_rng(1).random(SHAPE) < 0.02) & brain
+    image = np.ones(SHAPE, dtype=np.float32)
+    return SyntheticPair(image + brain, image + new, brain, new, new)
+
+
+@pytest.mark.parametrize(("around_new", "around_old"), [(1.0, 0.0), (0.0, 1.0), (0.0, 0.0)])
+def test_the_truth_of_a_patch_is_that_of_its_images_and_outside_the_brain_is_0(pair, around_new, around_old):
+    settings = PatchSettings(size=16, around_new=around_new, around_old=around_old)
+    patches = draw_patches(pair, settings, 20, np.random.default_rng(2))
+    for images, truth in patches:
+        assert images.shape == (2, 16, 16, 16)
+        assert np.array_equal(images[1] == 2, truth == 1)
+        assert set(np.unique(images[0])) <= {0, 2}
+        assert not images[1][images[0] == 0].any()
+    assert any(truth.any() for _, truth in patches)
+    assert any((images[0] == 0).any() for images, _ in patches)
+
+
+def test_a_deformed_scan_keeps_its_lesions_where_they_are_bright():
+    anatomy = small_anatomy()
+    lesions = np.zeros(SHAPE, dtype=bool)
+    lesions[16:22, 20:25, 24:30] = True
+    whole = Anatomy(
+        1 + 2 * lesions.astype(np.float32),
+        anatomy.brain,
+        anatomy.grey,
+        anatomy.white,
+        anatomy.lesion_prior,
+        lesions,
+    )
+    moved = deformed(whole, np.random.default_rng(3))
+    assert moved.old_lesions.sum() > 0
+    assert not np.array_equal(moved.old_lesions, lesions)
+    assert np.count_nonzero((moved.flair > 2) != moved.old_lesions) <= 2
