@@ -167,6 +167,13 @@ def test_loss_is_the_mean_squared_error():
     wrong = metric_loss(network, (prediction, truth, f1, counts + 1))
     assert wrong[1]["counts_deviance"] > parts["counts_deviance"] == pytest.approx(0, abs=1e-4)
     assert wrong[1]["squared_error"] == parts["squared_error"]
+    added = [
+        float(metric_loss(network, (prediction, truth, f1, counts + 1), counts_weight=weight)[0].detach())
+        - float(loss.detach())
+        for weight in (0.01, 0.002)
+    ]
+    assert added[1] > 0
+    assert added[0] == pytest.approx(5 * added[1], rel=1e-3)
 
 
 class Steered(torch.nn.Module):

@@ -22,7 +22,7 @@ from train.metric_network.network_outputs import NetworkOutputs, left_for_traini
 from train.metric_network.placed_lesions import Mask
 from train.metric_network.report import accuracy, measure, table, write_report
 from train.metric_network.targets import DEFINITIONS
-from train.metric_network.training import metric_loss
+from train.metric_network.training import COUNTS_WEIGHT, metric_loss
 from train.metric_network.walkers import Walkers
 from train.sources import EXISTING, FOLDER, fold_option
 
@@ -69,6 +69,9 @@ from train.sources import EXISTING, FOLDER, fold_option
     default=0.0,
     show_default=True,
     help="Of the term that teaches F's gradient to point to the errors.",
+)
+@click.option(
+    "--counts-weight", default=COUNTS_WEIGHT, show_default=True, help="Of the compact head's lesion counts."
 )
 @click.option("--rate", default=1e-4, show_default=True, help="Learning rate of Adam (the paper: 1e-4).")
 @click.option("--schedule", type=click.Choice(["constant", "cosine"]), default="constant", show_default=True)
@@ -150,7 +153,9 @@ def train(output: Path, seed: int, **options: Any) -> None:
     )
     run.train(
         make_pair_loader(stream, options["workers"]),
-        lambda batch: metric_loss(network, walkers.join(batch), precision, options["gradient_weight"]),
+        lambda batch: metric_loss(
+            network, walkers.join(batch), precision, options["gradient_weight"], options["counts_weight"]
+        ),
         lambda progress: learning_rate(options["rate"], options["schedule"], progress, run.step),
         epoch_steps=options["epoch_steps"],
         on_epoch=on_epoch,

@@ -26,11 +26,13 @@ def metric_loss(
     batch: PairBatch,
     precision: torch.dtype = torch.float32,
     gradient_weight: float = 0.0,
+    counts_weight: float = COUNTS_WEIGHT,
 ) -> tuple[Tensor, dict[str, float]]:
     """Return the mean squared error of the estimates (paper, section 2.2) and what is logged.
 
     The compact head is also taught its counts, cell by cell: the deviance of a Poisson distribution, summed over a patch.
-    Told F1 alone, it would have to find out by itself that lesions are to be counted. `gradient_weight`: of `gradient_loss`.
+    Told F1 alone, it would have to find out by itself that lesions are to be counted. `gradient_weight`: of `gradient_loss`,
+    `counts_weight`: of the deviance, against which the squared error weighs little once it is small.
     """
     device = next(network.parameters()).device
     prediction, truth, f1, counts = (part.to(device, non_blocking=True) for part in batch)
@@ -48,7 +50,7 @@ def metric_loss(
     maps = maps + TINY  # a softplus may underflow to 0
     deviance = (maps - counts - torch.xlogy(counts, maps / counts.clamp(min=TINY))).sum((1, 2, 3, 4)).mean()
     parts["counts_deviance"] = float(deviance.detach())
-    return squared + COUNTS_WEIGHT * deviance, parts
+    return squared + counts_weight * deviance, parts
 
 
 def gradient_loss(network: MetricNetwork, batch: PairBatch, precision: torch.dtype) -> Tensor:
