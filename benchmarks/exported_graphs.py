@@ -21,7 +21,7 @@ from lesionwise.devices import choose_precision
 from lesionwise.inference import network_runner
 from lesionwise.network import UNet
 
-EDGE = 96
+EDGE = 64
 REPEATS = 3
 
 Way = Callable[[], Tensor]
