@@ -59,9 +59,8 @@ def main() -> None:
             "ONNX Runtime, float32": with_onnx_runtime(whole, block),
             "as it stands, float32": lambda: plainly(whole, block),
         }
-        errors = [
-            float((way() - exact).abs().max()) for way in ways.values()
-        ]  # prepared before it is timed, too
+        # Each way is prepared by this before it is timed.
+        errors = [float((way() - exact).abs().max()) for way in ways.values()]
         seconds = cpu_seconds_in_turn(*ways.values(), repeats=REPEATS)
     for name, of_way, error in zip(ways, seconds, errors, strict=True):
         print(

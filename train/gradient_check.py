@@ -25,7 +25,7 @@ from train.metric_network.files import load_metric_network
 from train.metric_network.network import MetricNetwork
 from train.metric_network.network_outputs import NetworkOutputs, left_for_training
 from train.metric_network.placed_lesions import Mask, Placed, bridge, nearest, paint
-from train.metric_network.report import HELD_OUT_SEED
+from train.metric_network.report import HELD_OUT_SEED, held_out_shapes_option
 from train.metric_network.softening import draw_softening, soften
 from train.metric_network.targets import patch_f1
 from train.metric_network.walkers import start_logits
@@ -183,12 +183,7 @@ def _with_error(
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--patches", default=200, show_default=True)
 @click.option("--alpha", default=0.2, show_default=True)
-@click.option(
-    "--shapes",
-    multiple=True,
-    type=click.Path(exists=True, path_type=Path),
-    help="Real shapes; the held-out ones are used.",
-)
+@held_out_shapes_option
 @click.option(
     "--network-outputs",
     type=click.Path(exists=True, path_type=Path),

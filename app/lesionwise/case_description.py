@@ -30,8 +30,9 @@ def file_hashes(files: Mapping[str, Path]) -> dict[str, str]:
 
 
 def describe_computation(settings: Settings, engine: Engine) -> dict[str, Any]:
-    """Return what a result depends on beside the inputs: two runs that agree in this give the same mask, where memory allows
-    the windows that are asked for.
+    """Return what a result depends on beside the inputs.
+
+    Two runs that agree in this give the same mask, where memory allows the windows that are asked for.
     """
     return {
         "lesionwise": __version__,

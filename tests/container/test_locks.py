@@ -60,10 +60,7 @@ def test_all_that_the_package_names_is_locked():
 def test_what_the_package_pins_is_what_is_locked():
     named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     pinned = dict(name.split("==") for name in named if "==" in name)
-    assert {
-        "deepbet",
-        "nilearn",
-    } <= pinned.keys()  # their files are read, and only those of one version will do
+    assert {"deepbet", "nilearn"} <= pinned.keys()  # of which files are read: only one version will do
     locked = versions("cpu") | versions("data")
     assert pinned == {name: locked[name] for name in pinned}
 

@@ -136,9 +136,8 @@ def as_log_odds(probabilities: Tensor) -> Tensor:
     given = probabilities.float()
     inside = given.detach().clamp(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
     odds = torch.logit(inside).clamp(-LARGEST_LOG_ODDS, LARGEST_LOG_ODDS)
-    odds = odds + (given - given.detach()) / (
-        inside * (1 - inside)
-    )  # which adds 0, with the gradient of the log odds
+    nothing = given - given.detach()  # but for its gradient, which becomes that of the log odds
+    odds = odds + nothing / (inside * (1 - inside))
     return (odds + LARGEST_LOG_ODDS) / (2 * LARGEST_LOG_ODDS)
 
 

@@ -21,11 +21,16 @@ from train.metric_network.mask_pairs import MaskPairs, PairBatch, PairSettings
 from train.metric_network.network import MetricNetwork
 from train.metric_network.network_outputs import NetworkOutputs, left_for_training
 from train.metric_network.targets import BINS, bin_of
+from train.sources import EXISTING
 
 HELD_OUT_SEED = 10_000_019
 """Added to a run's seed for pairs that no training sees."""
 
 Values = NDArray[np.floating[Any]]
+
+held_out_shapes_option = click.option(
+    "--shapes", multiple=True, type=EXISTING, help="Real shapes; the held-out ones are used."
+)
 
 
 @dataclass(frozen=True)
@@ -159,12 +164,7 @@ def write_report(results: dict[str, tuple[Values, Values]], folder: Path, title:
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--pairs", default=1000, show_default=True, help="Held-out pairs, rounded to whole groups.")
 @click.option("--patch", type=int, help="Edge of a patch in voxels [default: as trained].")
-@click.option(
-    "--shapes",
-    multiple=True,
-    type=click.Path(exists=True, path_type=Path),
-    help="Real shapes; the held-out ones are used.",
-)
+@held_out_shapes_option
 @click.option(
     "--network-outputs", type=click.Path(exists=True, path_type=Path), help="The held-out ones are mixed in."
 )

@@ -155,9 +155,8 @@ def computation(reports: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 def without_folders(error: str, item: BatchCase) -> str:
     """Return the error with its files named as they are called below the case, not by where they lie."""
     files = [*item.case.inputs.values(), *item.case.outputs, item.folder]
-    names = {
-        str(path): path.name for file in files for path in (file, file.absolute())
-    }  # as workers call them
+    # Workers of a cluster call them by their absolute paths.
+    names = {str(path): path.name for file in files for path in (file, file.absolute())}
     for written in sorted(names, key=len, reverse=True):
         error = error.replace(written, names[written])
     return error

@@ -100,8 +100,7 @@ def acquire(
     out = np.clip(image, 1e-3, None) ** np.asarray(gamma, dtype=np.float32)
     out *= 1 + scan.grey_gain * grey
     out *= 1 + scan.bias * smooth_field(shape, rng, 60.0)
-    if scan.dropout:
-        out *= signal_left(shape, scan)
+    out *= signal_left(shape, scan)
     turn = np.eye(3) + _skew(scan.turn_rad)
     field = displacement_field(shape, rng, scan.elastic_mm, 25.0) if scan.elastic_mm > 0.02 else None
     if displacement_mm is not None:
