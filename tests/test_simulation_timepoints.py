@@ -147,7 +147,8 @@ def test_every_component_of_the_truth_is_a_lesion_for_the_evaluator():
 
 def test_a_registration_error_moves_the_first_scan_and_the_truth_stays_on_the_second():
     moved = replace(NEUTRAL, shift_mm=(1.0, 0.0, 0.0))
-    still, apart = pair(6, new=8, scans=SAME_SCAN), pair(6, new=8, scans=(NEUTRAL, moved))
+    still = pair(6, new=8, scans=SAME_SCAN)
+    apart = pair(6, new=8, scans=_seen_from_the_second(NEUTRAL, moved))
     np.testing.assert_array_equal(apart.time2, still.time2)
     np.testing.assert_array_equal(apart.new_lesions, still.new_lesions)
     inner = np.s_[4:-4, 4:-4, 4:-4]
@@ -162,6 +163,13 @@ def test_both_scans_registration_errors_add_up():
     assert moved.shift_mm == pytest.approx((0.8, 0, 0))
     assert moved.elastic_mm == 5
     assert fixed == NEUTRAL
+
+
+def test_the_second_scan_is_drawn_without_a_registration_error():
+    first, second = random_scans(np.random.default_rng(1))
+    assert min(map(abs, first.shift_mm)) > 0
+    assert second.shift_mm == second.turn_rad == (0, 0, 0)
+    assert second.elastic_mm == 0
 
 
 def test_where_the_second_scan_lost_its_signal_no_lesion_is_truth():

@@ -15,7 +15,7 @@ import numpy as np
 from lesionwise.lesions import label_lesions, remove_small_lesions
 from lesionwise.simulation.acquisition import Acquisition, acquire, coverage
 from lesionwise.simulation.anatomy import Anatomy
-from lesionwise.simulation.timepoints import SPACING_MM, SyntheticPair, random_scans
+from lesionwise.simulation.timepoints import SPACING_MM, SyntheticPair
 from train.backgrounds import load
 from train.commandline import training_command
 from train.patches import normalised
@@ -29,7 +29,7 @@ TIMES = 20
 
 def scanned_again(anatomy: Anatomy, rng: np.random.Generator) -> SyntheticPair:
     """Return a scan (time 1) and a re-acquisition of it (time 2): a pair with no lesion that is new."""
-    scan: Acquisition = random_scans(rng)[1]
+    scan = Acquisition.random(rng)
     again = acquire(anatomy.flair, anatomy.grey, scan, rng)
     brain = anatomy.brain & (coverage(anatomy.flair.shape, scan) > 0.3)
     return cropped(

@@ -71,7 +71,7 @@ def make_phantom(seed: int, number: int, unchanged_share: float = 0.0) -> Phanto
         plan = replace(plan, new=plan.new + _MORE_NEW_LESIONS)
     scans = _as_the_challenge_scans(random_scans(rng))
     while True:
-        # Without rims, so that the phantom of a seed stays what it was.
+        # Without rims, which are hard to see: phantoms are for trying things out.
         pair = simulate_pair(anatomy, rng, plan=plan, scans=scans, rim_share=0.0)
         truth = remove_small_lesions(pair.new_lesions & anatomy.brain, SPACING_MM)
         if truth.any() or not plan.new:

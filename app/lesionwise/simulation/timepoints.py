@@ -94,7 +94,7 @@ def simulate_pair(
         shapes: real lesion shapes (bool arrays, 1 mm) to draw from beside random blobs.
         plan: how many lesions; drawn if None.
         same_protocol_share: share of the cases in which both times are scanned with one protocol.
-        scans: how the two times are scanned; drawn if None.
+        scans: how the two times are scanned; drawn if None. The truth is right where the second one is not moved.
         rim_share: of the lesions that are drawn, lie along the wall of a ventricle.
     """
     plan = plan or LesionPlan.random(rng)
@@ -112,7 +112,7 @@ def simulate_pair(
     before = _with(_with(real.image(real.vanished), _as_seen(stable, rng), rng), [*earlier, *vanished], rng)
     unchanged = _with(_with(real.healthy, _as_seen(stable, rng), rng), earlier, rng)
     after = _with(np.maximum(unchanged, real.image(real.appeared)), drawn, rng)
-    scan1, scan2 = _seen_from_the_second(*(scans or random_scans(rng, same_protocol_share)))
+    scan1, scan2 = scans or random_scans(rng, same_protocol_share)
     # What was lesion before is not new, even where a new lesion was drawn over it.
     old = (old_fraction > 0.5) | (anatomy.old_lesions & ~real.appeared)
     not_old = (1 - old_fraction) * ~old
@@ -139,9 +139,13 @@ def simulate_pair(
 def random_scans(
     rng: np.random.Generator, same_protocol_share: float = 0.6
 ) -> tuple[Acquisition, Acquisition]:
-    """Draw how the two times are scanned: with one protocol, or each with its own; ventricles mostly widen in between."""
+    """Draw how the two times are scanned: with one protocol, or each with its own; ventricles mostly widen in between.
+
+    The registration error is the first one's, see `_seen_from_the_second`.
+    """
     scan1 = replace(Acquisition.random(rng), ventricles_mm=float(rng.normal(*WIDENING_MM)))
-    return scan1, Acquisition.random(rng, scan1 if rng.random() < same_protocol_share else None)
+    scan2 = Acquisition.random(rng, scan1 if rng.random() < same_protocol_share else None)
+    return _seen_from_the_second(scan1, scan2)
 
 
 def _seen_from_the_second(scan1: Acquisition, scan2: Acquisition) -> tuple[Acquisition, Acquisition]:
