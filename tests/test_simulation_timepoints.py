@@ -16,6 +16,7 @@ from lesionwise.simulation.timepoints import (
     _seen_from_the_second,
     random_scans,
     simulate_pair,
+    surroundings,
 )
 
 SAME_SCAN = (NEUTRAL, NEUTRAL)
@@ -60,7 +61,7 @@ def test_new_lesions_are_brighter_at_time_2_and_lie_in_the_brain(seed):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_of_a_lesion_that_grew_what_was_not_there_is_truth(seed):
-    made = pair(seed, grown=4, scans=SAME_SCAN)
+    made = pair(seed, grown=10, scans=SAME_SCAN)
     assert made.old_lesions.any()
     assert made.new_lesions.any()
     assert not (made.new_lesions & made.old_lesions).any()
@@ -231,3 +232,16 @@ def test_specks_are_seen_at_both_times_and_are_no_truth():
     assert not made.new_lesions.any()
     for time in ("time1", "time2"):
         assert (getattr(made, time) > getattr(plain, time) + 0.1).any()
+
+
+def test_surroundings_are_the_healthy_tissue_and_white_matter_at_most():
+    image = np.full((40, 40, 40), 0.85, np.float32)
+    image[20:] = 1.1
+    image[:, :, 20:24] = 1.9  # an old lesion
+    image[:, 20:24] = 0.2  # fluid
+    found = surroundings(image)
+    assert found.shape == image.shape
+    np.testing.assert_allclose(found[2, 2, 2], 0.85, atol=0.01)
+    np.testing.assert_allclose(found[38, 38, 38], 1.0)
+    np.testing.assert_allclose(found[2, 22, 22], 0.85, atol=0.01)
+    np.testing.assert_allclose(surroundings(np.zeros((9, 9, 9), np.float32)), 1.0)

@@ -18,6 +18,7 @@ RECIPES = sorted((Path(__file__).parents[1] / "train" / "recipes").glob("*.toml"
 COMMANDS = {
     "warm-up": segmentation,
     "large-patches": segmentation,
+    "wide": segmentation,
     "segmentation": segmentation,
     "metric-network": metric_network,
     "record-outputs": record_outputs,

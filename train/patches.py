@@ -21,6 +21,9 @@ from train.backgrounds import load
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
+AHEAD_BYTES = 6_000_000_000
+"""Of batches that wait for the network, in shared memory."""
+
 
 @dataclass(frozen=True)
 class PatchSettings:
@@ -123,15 +126,22 @@ def draw_patches(
     return patches
 
 
-def make_loader(stream: IterableDataset[Batch], workers: int) -> DataLoader[Batch]:
-    """Return a loader that makes batches in `workers` processes of its own, ahead of the network."""
+def make_loader(stream: IterableDataset[Batch], settings: PatchSettings, workers: int) -> DataLoader[Batch]:
+    """Return a loader that makes batches in `workers` processes of its own, ahead of the network.
+
+    For a GPU, which would wait longest for the slowest, batches come in the order in which they are ready.
+    """
+    gpu = torch.cuda.is_available()
+    batch_bytes = settings.batch * settings.size**3 * 3 * 4  # two images and the truth, float32
+    ahead = min(64, max(2, AHEAD_BYTES // (batch_bytes * max(1, workers))))
     return DataLoader(
         stream,
         batch_size=None,
         num_workers=workers,
-        prefetch_factor=64 if workers else None,
+        prefetch_factor=ahead if workers else None,
         worker_init_fn=_step_back,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=gpu,
+        in_order=not gpu,
     )
 
 

@@ -30,7 +30,7 @@ from train.segmentation.stages import is_stage, save_stage
 from train.segmentation.validation import Validation
 from train.sources import Sources, TrainingStream, open_sources
 
-GROWTH_NOISE = 0.05
+GROWTH_NOISE = 0.2
 """Of the kernels of a network grown from a narrower one, relative to their spread: enough to tell the copies apart."""
 
 WORST_ERROR = 0.15
@@ -47,6 +47,7 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
     """
     device = distributed.start(options.device)
     torch.set_num_threads(options.threads)
+    torch.backends.cudnn.benchmark = True  # patches have one size: the fastest convolution is looked for once
     shards = _shards(options)
     lesion_loss = _lesion_loss(options, device)
     sources = _sources(options)
@@ -124,7 +125,7 @@ def _loader(
 ) -> DataLoader[Batch]:
     augmentation = Augmentation(options.iqda, options.turns)
     stream = TrainingStream(sources, settings, options.seed, augmentation)
-    return make_loader(stream.shards(shards, batches_done), options.workers)
+    return make_loader(stream.shards(shards, batches_done), settings, options.workers)
 
 
 def patch_settings(options: Options, shards: int = 1) -> PatchSettings:

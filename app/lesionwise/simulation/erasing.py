@@ -22,8 +22,8 @@ HALO_VOXELS = 2
 SURROUNDINGS_MM = 4.0
 """How far around it the tissue counts that a lesion is filled with: the deviation of a Gaussian."""
 
-LARGEST_MM3 = 3000.0
-"""Larger lesions are confluent: what was there before is anybody's guess. Those below SMALLEST_MM3 are bits of an outline."""
+LARGEST_MM3 = 1000.0
+"""What was there before larger lesions is anybody's guess. Those below SMALLEST_MM3 are bits of an outline."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from scipy.special import expit
 SMALLEST_MM3 = 8.0
 """Smaller lesions cannot be told from noise in scans of common resolution."""
 
-RIM_THICKNESS_MM = (0.8, 4.0)
-RIM_LENGTH_MM = (6.0, 30.0)
-RIM_GROWTH_MM = (0.5, 3.0)
+RIM_THICKNESS_MM = (0.8, 3.0)
+RIM_LENGTH_MM = (4.0, 20.0)
+RIM_GROWTH_MM = (0.5, 2.0)
 """Of rims along the ventricles: as they are before they grow, and by how much they get thicker and longer each way."""
 
 SHAPE_MARGIN = 6

@@ -15,18 +15,21 @@ from lesionwise.lesions import remove_small_lesions
 from lesionwise.simulation.acquisition import Acquisition, acquire, coverage, in_slices, signal_left
 from lesionwise.simulation.ageing import narrower_ventricles
 from lesionwise.simulation.anatomy import Anatomy
-from lesionwise.simulation.erasing import choose
+from lesionwise.simulation.erasing import BRIGHTEST_HEALTHY, SURROUNDINGS_MM, choose
 from lesionwise.simulation.fields import smooth_field
 from lesionwise.simulation.lesions import SyntheticLesion, draw, fractions
-from lesionwise.simulation.places import RIM_SHARE, Places
+from lesionwise.simulation.places import DARKEST_TISSUE, RIM_SHARE, Places
 
-# A lesion that rises by less, on average over its outline and in units of the white-matter peak, is none that an annotator
-# draws: of the 41 that the references of the two real pairs hold at 1 mm, 37 rise by more.
+# A lesion that is less brighter than before and than the tissue around it, on average over its outline and in units of the
+# white-matter peak, is none that an annotator draws: of the 41 that the references of the two real pairs hold at 1 mm, 37
+# rise by more. Along fluid much rises that is no brighter than white matter then: a ventricle looks narrower, no more.
 VISIBLE_RISE = 0.12
 # Annotators outline a lesion generously: with the rim where it fills this share of a voxel of what it fills at most.
 OUTLINED_SHARE = 0.35
 # Less of a lesion than this in a voxel, as the scan shows it, belongs to nothing that is outlined.
 FAINTEST_SHARE = 0.1
+# Voxels between those on which surroundings are looked at.
+_EVERY = 2
 SPACING_MM = (1.0, 1.0, 1.0)
 # How far the walls of the ventricles move between the times: mean and standard deviation.
 WIDENING_MM = (0.2, 0.4)
@@ -117,7 +120,8 @@ def simulate_pair(
     old = (old_fraction > 0.5) | (anatomy.old_lesions & ~real.appeared)
     not_old = (1 - old_fraction) * ~old
     new_fraction = np.maximum(fractions(drawn, shape), real.appeared)
-    outline = ~old & _outlined(new_fraction * not_old, (after - unchanged) * not_old, scan2)
+    risen = after - np.maximum(unchanged, surroundings(real.healthy))
+    outline = ~old & _outlined(new_fraction * not_old, np.maximum(risen, 0) * not_old, scan2)
     seen_ones = [lesion for lesion in drawn if _holds_some_of(lesion, outline)]
     seen_real = _components_with_some_of(real.appeared, outline)
     if len(seen_ones) < len(drawn) or (seen_real < real.appeared).any():
@@ -166,13 +170,29 @@ def _apart(a: tuple[float, float, float], b: tuple[float, float, float]) -> tupl
     return a[0] - b[0], a[1] - b[1], a[2] - b[2]
 
 
+def surroundings(image: np.ndarray) -> np.ndarray:
+    """Return how bright the healthy tissue around each voxel is, white matter at most, float32 (x, y, z).
+
+    It is smooth: made on every `_EVERY`-th voxel.
+    """
+    coarse = image[::_EVERY, ::_EVERY, ::_EVERY]
+    healthy = (coarse > DARKEST_TISSUE) & (coarse < BRIGHTEST_HEALTHY)
+    sigma = SURROUNDINGS_MM / _EVERY
+    weight = ndimage.gaussian_filter(healthy.astype(np.float32), sigma)
+    total = ndimage.gaussian_filter(coarse * healthy, sigma, output=np.float32)
+    mean = np.where(weight > 0.01, np.minimum(total / np.maximum(weight, 0.01), 1), np.float32(1))
+    for axis, length in enumerate(image.shape):
+        mean = mean.repeat(_EVERY, axis=axis).take(range(length), axis=axis)
+    return mean
+
+
 def _outlined(fraction: np.ndarray, rise: np.ndarray, scan: Acquisition) -> np.ndarray:
     """Return what an annotator would outline of new lesions, as bool.
 
-    `fraction`: how much of each voxel is new lesion; `rise`: how much brighter that makes it. Each lesion is outlined at
+    `fraction`: how much of each voxel is new lesion; `rise`: how much brighter that makes it than it was and than the tissue
+    around it. Each lesion is outlined at
     `OUTLINED_SHARE` of its own highest fraction as the scan shows it: through thick slices a small lesion is fainter and
-    wider than it is. The fraction counts, not the brightness: where it covers dark fluid a lesion rises most, and its rest
-    is lesion, too.
+    wider than it is. The fraction counts, not the brightness: a lesion has darker parts.
     """
     outlined = np.zeros(rise.shape, dtype=bool)
     if not rise.any():
