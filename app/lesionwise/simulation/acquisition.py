@@ -22,7 +22,7 @@ class Acquisition:
     `dropout` is the share of the signal that is lost at the centre of a spot, which lies at `dropout_centre` (shares of the
     image's axes) and is `dropout_size_mm` wide: standard deviations of a Gaussian.
     `bias` is what the correction of the bias field leaves: between the two scans of the two real pairs it is 0.01 to 0.02.
-    `resampled` is how much of each neighbour's weight a voxel got, along each axis, when the scan was brought to the common grid.
+    `resampled` is the share of each neighbour in a voxel, along each axis, after the scan was brought to the common grid.
     `ventricles_mm` tells of the patient, not of the scanner: how much narrower the ventricles were, see `ageing`.
     """
 
