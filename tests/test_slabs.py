@@ -10,7 +10,7 @@ from lesionwise.control_groups import own_groups
 from lesionwise.inference import Windows, predict_in_memory
 from lesionwise.memory import SHARE, free_bytes, room_voxels, window_edges
 from lesionwise.network import UNet
-from lesionwise.slabs import BYTES_PER_VOXEL, in_turn, logits_in_slabs
+from lesionwise.slabs import BYTES_PER_VOXEL, MARGIN, NO_LESION, boxes, in_turn, logits_in_slabs
 
 
 @pytest.mark.parametrize("rows", [4, 64])
@@ -21,6 +21,41 @@ def test_slabs_give_the_networks_own_logits(rows):
     pair[1] += 3  # each image of a batch has statistics of its own
     with torch.inference_mode():
         torch.testing.assert_close(logits_in_slabs(network, pair, rows), network(pair), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [8, 64])
+def test_where_they_are_wanted_logits_are_the_networks_own_and_elsewhere_they_say_no_lesion(rows):
+    torch.manual_seed(4)
+    network = UNet(width=8).eval()
+    pair = torch.randn(1, 2, 48, 40, 32)
+    brain = torch.zeros(48, 40, 32, dtype=torch.bool)
+    brain[18:30, 20:24, 0:9] = True
+    near = torch.zeros_like(brain)
+    near[18 - MARGIN : 30 + MARGIN, 20 - MARGIN : 24 + MARGIN, : 9 + MARGIN] = True
+    with torch.inference_mode():
+        expected, found = network(pair), logits_in_slabs(network, pair, rows, brain)
+    torch.testing.assert_close(found[..., near], expected[..., near], rtol=1e-4, atol=1e-5)
+    far = torch.zeros_like(brain)
+    far[:, : 20 - MARGIN] = far[:, :, 9 + MARGIN :] = True
+    assert (found[0, 0][far] == NO_LESION[0]).all()
+    assert (found[0, 1][far] == NO_LESION[1]).all()
+    assert found.softmax(1)[0, 1][far].max() < 1e-12
+
+
+def test_boxes_hold_the_brain_of_their_slab_and_that_near_it():
+    brain = torch.zeros(40, 70, 30, dtype=torch.bool)
+    brain[18, 10, 12] = brain[18, 30, 27] = True
+    of_slab = [(slice(6, 32), slice(8, 32)), (slice(32, 35), slice(23, 32))]
+    # The voxel's own slab is the third; it is near the last rows of the second.
+    assert boxes(brain, 8) == [[], of_slab, of_slab, [], []]
+
+
+def test_without_any_brain_logits_are_computed_everywhere():
+    network = UNet(width=8).eval()
+    pair = torch.randn(1, 2, 16, 16, 16)
+    with torch.inference_mode():
+        found = logits_in_slabs(network, pair, 8, torch.zeros(16, 16, 16, dtype=torch.bool))
+        torch.testing.assert_close(found, logits_in_slabs(network, pair, 8))
 
 
 def test_statistics_of_large_images_are_right_whatever_the_order_in_memory():

@@ -50,7 +50,11 @@ def network_runner(network: nn.Module, device: torch.device, precision: torch.dt
             windows = windows.pin_memory().to(device, non_blocking=True)
         windows = windows.contiguous(memory_format=torch.channels_last_3d)
         with autocast(device, precision):
-            logits = logits_in_slabs(network, windows) if isinstance(network, UNet) else network(windows)
+            if isinstance(network, UNet):
+                brain = windows.ne(0).any(dim=1).any(dim=0)
+                logits = logits_in_slabs(network, windows, where=brain)
+            else:
+                logits = network(windows)
         return torch.softmax(logits.float(), dim=1)[:, 1].cpu()
 
     return run

@@ -6,7 +6,7 @@ a few rows at a time. The result is that of `UNet.forward`: a slab gets the rows
 and group normalisation takes its statistics from all rows first.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from lesionwise.network import PATCH_SIZE, Decoder, UNet
 ROWS = 16
 """Rows of a slab along x, even: more cost memory, fewer compute more rows twice."""
 
+COLUMNS = 32
+"""Of a box along y, where only boxes around the brain are computed: fewer follow its outline more closely."""
+
 ROWS_OF_STATISTICS = 4
 """Rows of a slab while statistics are taken: nothing is computed twice there."""
 
@@ -23,12 +26,26 @@ BYTES_PER_VOXEL = {torch.bfloat16: 280, torch.float32: 800}
 """Memory for each voxel at the peak, with room: `python -m benchmarks.bench_network_memory` measures it. Winograd's transform,
 which float32 on a CPU is computed with, needs work space of its own."""
 
-Rows = Callable[[int, int], Tensor]
-"""The rows from a first one to before a last one of what a layer takes, (N, channels, rows, y, z)."""
+MARGIN = 4
+"""Voxels around the brain in which the logits are wanted: what is between voxels is interpolated from both sides."""
+
+NO_LESION = (20.0, -20.0)
+
+Box = tuple[slice, slice]
+"""Along y and z."""
+
+Rows = Callable[[int, int], tuple[Tensor, ...]]
+"""The rows from a first one to before a last one of what a layer takes, (N, channels, rows, y, z), in parts to be joined."""
 
 
-def logits_in_slabs(network: UNet, pair: Tensor, rows: int | None = None) -> Tensor:
-    """Return the logits (N, 2, x, y, z) of `network.forward`, for inference. `rows`, even: of a slab."""
+def logits_in_slabs(
+    network: UNet, pair: Tensor, rows: int | None = None, where: Tensor | None = None
+) -> Tensor:
+    """Return the logits (N, 2, x, y, z) of `network.forward`, for inference.
+
+    `rows`, even: of a slab. `where`, bool (x, y, z): they are wanted there and `MARGIN` voxels around; the last layers, which
+    are most of the work, skip what lies outside some boxes around that, and the logits there are `NO_LESION`.
+    """
     if rows is None:  # a small volume fits as it is
         rows = ROWS if pair.shape[2] > PATCH_SIZE else PATCH_SIZE
     fine = encode(network.encoder1, pair, rows)
@@ -40,14 +57,37 @@ def logits_in_slabs(network: UNet, pair: Tensor, rows: int | None = None) -> Ten
     x = in_turn(network.bottleneck, coarse)
     x = decode(network.decoder3, x, coarse, rows)
     x = decode(network.decoder2, x, middle, rows)
-    return decode(network.decoder1, x, fine, rows, network.head)
+    if where is None or not where.any():
+        return decode(network.decoder1, x, fine, rows, network.head)
+    no_lesion = torch.tensor(NO_LESION, device=x.device).view(1, 2, 1, 1, 1)
+    return decode(network.decoder1, x, fine, rows, network.head, boxes(where, rows), no_lesion)
+
+
+def boxes(where: Tensor, rows: int) -> list[list[Box]]:
+    """Return for each slab of a mask (x, y, z) the boxes that hold it and `MARGIN` voxels around; none where it is empty."""
+    found: list[list[Box]] = []
+    for begin in range(0, where.shape[0], rows):
+        slab = where[max(0, begin - MARGIN) : begin + rows + MARGIN].any(dim=0)
+        found.append([])
+        for first in range(0, where.shape[1], COLUMNS):
+            near = slab[max(0, first - MARGIN) : first + COLUMNS + MARGIN]
+            y, z = (near.any(dim=axis).nonzero().flatten().tolist() for axis in (1, 0))
+            if y:
+                along_y = _with_margin(y, max(0, first - MARGIN))
+                last = min(first + COLUMNS, where.shape[1], along_y.stop)
+                found[-1].append((slice(max(first, along_y.start), last), _with_margin(z)))
+    return found
+
+
+def _with_margin(places: list[int], offset: int = 0) -> slice:
+    return slice(max(0, places[0] + offset - MARGIN), places[-1] + offset + 1 + MARGIN)
 
 
 def encode(encoder: nn.Sequential, pair: Tensor, rows: int) -> Tensor:
     """Return what the first encoder makes of (N, 2, x, y, z)."""
     convolution, activation, *normed = encoder
     x = activation(convolution(pair))
-    return _normed(normed, lambda first, last: x[:, :, first:last], x.shape, x.dtype, rows)
+    return _normed(normed, lambda first, last: (x[:, :, first:last],), x.shape, x.dtype, rows)
 
 
 def in_turn(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
@@ -58,7 +98,7 @@ def in_turn(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     """
     for layer in layers:
         if isinstance(layer, nn.GroupNorm):
-            scale, shift = _scale_and_shift(layer, lambda first, last: x[:, :, first:last], x.shape)  # noqa: B023
+            scale, shift = _scale_and_shift(layer, lambda first, last: (x[:, :, first:last],), x.shape)  # noqa: B023
             x = torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype))
         else:
             x = layer(x)
@@ -66,47 +106,85 @@ def in_turn(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
 
 
 def decode(
-    decoder: Decoder, coarse: Tensor, skip: Tensor, rows: int, head: nn.Module | None = None
+    decoder: Decoder,
+    coarse: Tensor,
+    skip: Tensor,
+    rows: int,
+    head: nn.Module | None = None,
+    wanted: Sequence[Sequence[Box]] = (),
+    elsewhere: Tensor | None = None,
 ) -> Tensor:
-    """Return what a decoder, and a 3x3x3 `head` behind it, make of (N, c, x/2, y/2, z/2) and (N, s, x, y, z)."""
+    """Return what a decoder, and a 3x3x3 `head` behind it, make of (N, c, x/2, y/2, z/2) and (N, s, x, y, z).
+
+    `wanted`: the boxes of each slab that are computed; outside them the result is `elsewhere`.
+    """
     shape = torch.Size((skip.shape[0], coarse.shape[1] + skip.shape[1], *skip.shape[2:]))
 
-    def joined(first: int, last: int) -> Tensor:
+    def both(first: int, last: int) -> tuple[Tensor, Tensor]:
         # A fine row lies between two coarse ones; at an end of the volume the last coarse row counts alone, as upstream.
         low, high = max(0, (first - 1) // 2), min(coarse.shape[2], last // 2 + 1)
         with torch.autocast(coarse.device.type, enabled=False):
             doubled = decoder.upsample(coarse[:, :, low:high])
-        return torch.cat([doubled[:, :, first - 2 * low : last - 2 * low], skip[:, :, first:last]], dim=1)
+        return doubled[:, :, first - 2 * low : last - 2 * low], skip[:, :, first:last]
 
     layers = [*decoder.convolution, *([head] if head is not None else [])]
-    return _normed(layers, joined, shape, skip.dtype, rows)
+    return _normed(layers, both, shape, skip.dtype, rows, wanted, elsewhere)
 
 
 def _normed(
-    layers: list[nn.Module], rows_of: Rows, shape: torch.Size, dtype: torch.dtype, rows: int
+    layers: list[nn.Module],
+    rows_of: Rows,
+    shape: torch.Size,
+    dtype: torch.dtype,
+    rows: int,
+    wanted: Sequence[Sequence[Box]] = (),
+    elsewhere: Tensor | None = None,
 ) -> Tensor:
-    """Return (N, c, x, y, z): a group normalisation and the layers behind it, of an input of a shape, slab by slab."""
+    """Return (N, c, x, y, z): a group normalisation and the layers behind it, of an input of a shape, slab by slab.
+
+    Statistics are those of the whole input. `wanted` and `elsewhere`: see `decode`.
+    """
     normalisation, *behind = layers
     scale, shift = (part.to(dtype) for part in _scale_and_shift(normalisation, rows_of, shape))
     halo = sum(isinstance(layer, nn.Conv3d) for layer in behind)  # rows that the 3x3x3 convolutions look at
     length = shape[2]
+    whole: list[Box] = [(slice(0, shape[3]), slice(0, shape[4]))]
     result: Tensor | None = (
-        None  # filled slab by slab: a list of slabs, joined at the end, would lie beside the whole
+        None  # filled part by part: a list of them, joined at the end, would lie beside the whole
     )
-    for begin in range(0, length, rows):
+    for number, begin in enumerate(range(0, length, rows)):
         end = min(length, begin + rows)
-        first, last = max(0, begin - halo), min(length, end + halo)
-        x = torch.addcmul(shift, rows_of(first, last), scale)
-        for layer in behind:
-            x = layer(x)
-        if result is None:
-            layout = torch.channels_last_3d
-            result = torch.empty(
-                (*x.shape[:2], *shape[2:]), dtype=x.dtype, device=x.device, memory_format=layout
-            )
-        result[:, :, begin:end] = x[:, :, begin - first : end - first]
+        x_with, x_inside = _with_halo(slice(begin, end), halo, length)
+        boxes_of_slab = wanted[number] if wanted else whole
+        if not boxes_of_slab:
+            continue
+        parts = rows_of(x_with.start, x_with.stop)
+        for along_y, along_z in boxes_of_slab:
+            y_with, y_inside = _with_halo(along_y, halo, shape[3])
+            z_with, z_inside = _with_halo(along_z, halo, shape[4])
+            joined = torch.cat([part[..., y_with, z_with] for part in parts], dim=1)
+            x = torch.addcmul(shift, joined, scale)
+            for layer in behind:
+                x = layer(x)
+            if result is None:
+                result = torch.empty(
+                    (*x.shape[:2], *shape[2:]),
+                    dtype=x.dtype,
+                    device=x.device,
+                    memory_format=torch.channels_last_3d,
+                )
+                if elsewhere is not None:
+                    result.copy_(elsewhere)
+            result[:, :, begin:end, along_y, along_z] = x[:, :, x_inside, y_inside, z_inside]
     assert result is not None
     return result
+
+
+def _with_halo(span: slice, halo: int, length: int) -> tuple[slice, slice]:
+    """Return a span and so much around it that lies within a length, and where in that the span is."""
+    stop = min(span.stop, length)
+    first, last = max(0, span.start - halo), min(length, stop + halo)
+    return slice(first, last), slice(span.start - first, stop - first)
 
 
 def _scale_and_shift(normalisation: nn.Module, rows_of: Rows, shape: torch.Size) -> tuple[Tensor, Tensor]:
@@ -116,10 +194,9 @@ def _scale_and_shift(normalisation: nn.Module, rows_of: Rows, shape: torch.Size)
     groups = normalisation.num_groups
     total = squares = torch.zeros(n, channels, dtype=torch.float64, device=normalisation.weight.device)
     for begin in range(0, length, ROWS_OF_STATISTICS):
-        x = rows_of(begin, min(length, begin + ROWS_OF_STATISTICS)).float()
-        # In float64: the many equal voxels outside the brain add up to what float32 rounds away.
-        total = total + x.sum(dim=(2, 3, 4), dtype=torch.float64)
-        squares = squares + x.square().sum(dim=(2, 3, 4), dtype=torch.float64)
+        sums = [_sums(part) for part in rows_of(begin, min(length, begin + ROWS_OF_STATISTICS))]
+        total = total + torch.cat([of_part for of_part, _ in sums], dim=1)
+        squares = squares + torch.cat([of_part for _, of_part in sums], dim=1)
     count = shape[2:].numel() * channels // groups
     mean = total.view(n, groups, -1).sum(dim=2, keepdim=True) / count
     variance = squares.view(n, groups, -1).sum(dim=2, keepdim=True) / count - mean**2
@@ -127,3 +204,14 @@ def _scale_and_shift(normalisation: nn.Module, rows_of: Rows, shape: torch.Size)
     scale = factor * normalisation.weight.view(1, groups, -1)
     shift = normalisation.bias.view(1, groups, -1) - mean * scale
     return scale.reshape(n, -1, 1, 1, 1), shift.reshape(n, -1, 1, 1, 1)
+
+
+def _sums(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of each channel of (N, c, x, y, z), and that of its squares: (N, c), float64.
+
+    Only along one axis in float32: the many equal voxels outside the brain add up to what that rounds away.
+    """
+    values = x.float()
+    total = values.sum(dim=4).sum(dim=(2, 3), dtype=torch.float64)
+    squared = values.square() if values is x else values.square_()
+    return total, squared.sum(dim=4).sum(dim=(2, 3), dtype=torch.float64)
