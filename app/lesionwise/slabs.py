@@ -162,8 +162,8 @@ def _normed(
         for along_y, along_z in boxes_of_slab:
             y_with, y_inside = _with_halo(along_y, halo, shape[3])
             z_with, z_inside = _with_halo(along_z, halo, shape[4])
-            joined = torch.cat([part[..., y_with, z_with] for part in parts], dim=1)
-            x = torch.addcmul(shift, joined, scale)
+            cut = [part[..., y_with, z_with] for part in parts]
+            x = torch.addcmul(shift, torch.cat(cut, dim=1) if len(cut) > 1 else cut[0], scale)
             for layer in behind:
                 x = layer(x)
             if result is None:
@@ -211,7 +211,7 @@ def _sums(x: Tensor) -> tuple[Tensor, Tensor]:
 
     Only along one axis in float32: the many equal voxels outside the brain add up to what that rounds away.
     """
-    values = x.float()
-    total = values.sum(dim=4).sum(dim=(2, 3), dtype=torch.float64)
-    squared = values.square() if values is x else values.square_()
-    return total, squared.sum(dim=4).sum(dim=(2, 3), dtype=torch.float64)
+    values = x.float().movedim(1, -1)  # the order in memory: sums run over whole rows of channels
+    total = values.sum(dim=3).sum(dim=(1, 2), dtype=torch.float64)
+    squared = values.square() if x.dtype == torch.float32 else values.square_()
+    return total, squared.sum(dim=3).sum(dim=(1, 2), dtype=torch.float64)
