@@ -24,9 +24,10 @@ def rows() -> Iterator[Row]:
     cpu = torch.device("cpu")
     run = network_runner(UNet(), cpu, choose_precision("auto", cpu))
     plain = UNet().eval()
-    volume, sample = torch.randn(1, 2, *SHAPE), torch.randn(1, 2, *SAMPLE_SHAPE)
+    brain = brain_ellipsoid()
+    volume, sample = torch.randn(1, 2, *SHAPE) * torch.from_numpy(brain), torch.randn(1, 2, *SAMPLE_SHAPE)
     windows, sampled = number_of_windows(SHAPE), number_of_windows(SAMPLE_SHAPE)
-    with_brain = len(windows_with(brain_ellipsoid(), window_positions(SHAPE, (PATCH_SIZE,) * 3, overlap=0.5)))
+    with_brain = len(windows_with(brain, window_positions(SHAPE, (PATCH_SIZE,) * 3, overlap=0.5)))
 
     ways = [lambda: run(volume), lambda: plain_windows(plain, sample)]
     if monai_is_there():

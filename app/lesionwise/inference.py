@@ -46,12 +46,12 @@ def network_runner(network: nn.Module, device: torch.device, precision: torch.dt
 
     @torch.inference_mode()
     def run(windows: Tensor) -> Tensor:
+        brain = windows.ne(0).any(dim=1).any(dim=0)
         if device.type == "cuda":  # from pinned memory the copy goes on while kernels are launched
             windows = windows.pin_memory().to(device, non_blocking=True)
         windows = windows.contiguous(memory_format=torch.channels_last_3d)
         with autocast(device, precision):
             if isinstance(network, UNet):
-                brain = windows.ne(0).any(dim=1).any(dim=0)
                 logits = logits_in_slabs(network, windows, where=brain)
             else:
                 logits = network(windows)
