@@ -143,3 +143,13 @@ def test_an_anatomy_that_was_displaced_is_shown_displaced():
     displacement_mm[0] = 1.0
     seen = acquire(image, image, NEUTRAL, np.random.default_rng(1), displacement_mm)
     np.testing.assert_allclose(seen[5], 1, atol=1e-3)
+
+
+def test_resampling_mixes_a_voxel_with_its_neighbours_along_an_axis():
+    head = small_anatomy()
+    sharp = np.clip(head.flair, 1e-3, None)
+    neighbours = np.roll(sharp, 1, axis=1) + np.roll(sharp, -1, axis=1)
+    inside = np.s_[:, 1:-1]
+    np.testing.assert_allclose(
+        scanned(resampled=(0.0, 0.2, 0.0))[inside], (0.6 * sharp + 0.2 * neighbours)[inside], atol=1e-3
+    )

@@ -5,6 +5,7 @@ from itertools import repeat
 import pytest
 import torch
 
+from lesionwise.errors import DeviceError
 from train import distributed
 from train.loop import CHECKPOINT, Averaged, Run, read_log
 
@@ -63,11 +64,18 @@ def test_a_checkpoint_is_read_where_there_is_no_gpu(tmp_path, monkeypatch):
 
 def test_each_process_takes_its_own_gpu(monkeypatch):
     taken = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert distributed.start("cuda") == torch.device("cuda", 1)
     assert distributed.start("cpu") == torch.device("cpu")
     assert taken == [1]
+
+
+def test_a_gpu_that_is_not_there_is_told_in_a_line(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match="no GPU was found"):
+        distributed.start("cuda")
 
 
 def test_processes_stop_when_the_first_is_asked_to_and_not_by_themselves(tmp_path, monkeypatch):

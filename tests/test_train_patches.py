@@ -6,7 +6,7 @@ from small_anatomy import SHAPE, small_anatomy
 
 from lesionwise.simulation.anatomy import Anatomy, deformed
 from lesionwise.simulation.timepoints import SyntheticPair
-from train.patches import PatchSettings, draw_patches
+from train.patches import PatchSettings, SyntheticPatches, draw_patches, make_loader
 
 
 @pytest.fixture
@@ -47,3 +47,16 @@ def test_a_deformed_scan_keeps_its_lesions_where_they_are_bright():
     assert moved.old_lesions.sum() > 0
     assert not np.array_equal(moved.old_lesions, lesions)
     assert np.count_nonzero((moved.flair > 2) != moved.old_lesions) <= 2
+
+
+@pytest.mark.parametrize(("size", "workers", "ahead"), [(32, 1, 64), (128, 12, 9), (256, 60, 2)])
+def test_waiting_batches_fit_into_shared_memory(size, workers, ahead):
+    settings = PatchSettings(size=size, batch=2)
+    loader = make_loader(SyntheticPatches(settings, seed=1), settings, workers)
+    assert loader.prefetch_factor == ahead
+    assert loader.in_order
+
+
+def test_in_its_own_process_a_loader_makes_nothing_ahead():
+    settings = PatchSettings(size=16, batch=2)
+    assert make_loader(SyntheticPatches(settings, seed=1), settings, 0).prefetch_factor is None

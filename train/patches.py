@@ -126,12 +126,13 @@ def draw_patches(
     return patches
 
 
-def make_loader(stream: IterableDataset[Batch], settings: PatchSettings, workers: int) -> DataLoader[Batch]:
+def make_loader(
+    stream: IterableDataset[Batch], settings: PatchSettings, workers: int, in_order: bool = True
+) -> DataLoader[Batch]:
     """Return a loader that makes batches in `workers` processes of its own, ahead of the network.
 
-    For a GPU, which would wait longest for the slowest, batches come in the order in which they are ready.
+    `in_order`: each time the next batch of the stream, else one that is ready, so that none waits for the slowest process.
     """
-    gpu = torch.cuda.is_available()
     batch_bytes = settings.batch * settings.size**3 * 3 * 4  # two images and the truth, float32
     ahead = min(64, max(2, AHEAD_BYTES // (batch_bytes * max(1, workers))))
     return DataLoader(
@@ -140,8 +141,8 @@ def make_loader(stream: IterableDataset[Batch], settings: PatchSettings, workers
         num_workers=workers,
         prefetch_factor=ahead if workers else None,
         worker_init_fn=_step_back,
-        pin_memory=gpu,
-        in_order=not gpu,
+        pin_memory=torch.cuda.is_available(),
+        in_order=in_order,
     )
 
 

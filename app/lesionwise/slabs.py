@@ -3,7 +3,8 @@
 Nearly all of the network's memory, and most of its work, are in the last layers of the first encoder and in the decoders,
 where the doubled coarse image, the skip connection and their normalised join would lie side by side. Here they exist for
 a few rows at a time. The result is that of `UNet.forward`: a slab gets the rows around it that its convolutions look at,
-and group normalisation takes its statistics from all rows first.
+and group normalisation takes its statistics from all rows first. The last decoder and the head, whose result is wanted in
+the brain alone, leave out what is far from it.
 """
 
 from collections.abc import Callable, Iterable, Sequence

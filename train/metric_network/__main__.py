@@ -12,6 +12,7 @@ import torch
 from lesionwise.challenge_layout import GROUND_TRUTH
 from lesionwise.devices import choose_precision
 from lesionwise.errors import InputError
+from train import distributed
 from train.commandline import training_command
 from train.lesion_shapes import read_shapes
 from train.loop import Averaged, Run, learning_rate
@@ -94,6 +95,7 @@ def main(**options: Any) -> None:
 
 def train(output: Path, seed: int, **options: Any) -> None:
     """Train, or go on training, until the budget is used up; write `metric_network.pt` and a report."""
+    distributed.check(options["device"])
     torch.manual_seed(seed)
     torch.set_num_threads(options["threads"])
     network = MetricNetwork(

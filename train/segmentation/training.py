@@ -125,7 +125,8 @@ def _loader(
 ) -> DataLoader[Batch]:
     augmentation = Augmentation(options.iqda, options.turns)
     stream = TrainingStream(sources, settings, options.seed, augmentation)
-    return make_loader(stream.shards(shards, batches_done), settings, options.workers)
+    in_order = options.device == "cpu"  # a GPU is so fast that it would wait for the slowest process
+    return make_loader(stream.shards(shards, batches_done), settings, options.workers, in_order)
 
 
 def patch_settings(options: Options, shards: int = 1) -> PatchSettings:
