@@ -49,6 +49,7 @@ def test_a_deformed_scan_keeps_its_lesions_where_they_are_bright():
     assert np.count_nonzero((moved.flair > 2) != moved.old_lesions) <= 2
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more than this machine has cores for
 @pytest.mark.parametrize(("size", "workers", "ahead"), [(32, 1, 64), (128, 12, 9), (256, 60, 2)])
 def test_waiting_batches_fit_into_shared_memory(size, workers, ahead):
     settings = PatchSettings(size=size, batch=2)

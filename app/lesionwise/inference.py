@@ -51,10 +51,11 @@ def network_runner(network: nn.Module, device: torch.device, precision: torch.dt
             windows = windows.pin_memory().to(device, non_blocking=True)
         windows = windows.contiguous(memory_format=torch.channels_last_3d)
         with autocast(device, precision):
-            if isinstance(network, UNet):
-                logits = logits_in_slabs(network, windows, where=brain)
-            else:
-                logits = network(windows)
+            logits = (
+                logits_in_slabs(network, windows, where=brain)
+                if isinstance(network, UNet)
+                else network(windows)
+            )
         return torch.softmax(logits.float(), dim=1)[:, 1].cpu()
 
     return run
