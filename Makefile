@@ -124,6 +124,9 @@ train-smoke:  ## run both trainings to the end, tiny ones, in under two minutes
 .PHONY: weights
 weights:  ## repeat what made weights/, over four hours, the last minutes on a GPU (BACKGROUNDS=..., SHAPES=...)
 	@test -n "$(BACKGROUNDS)" -a -n "$(SHAPES)" || { echo "usage: make weights BACKGROUNDS=folder SHAPES=\"library.npz folder-of-masks\"; without them these are other weights" >&2; exit 2; }
+	@$(MAKE) --no-print-directory setup
+	@test "$(DEVICE)" = cpu || $(BIN)/python -c 'from lesionwise.devices import choose_device; choose_device("cuda", print)' 2> /dev/null \
+	    || { echo "no GPU works here, and the last part of the recipe takes one; DEVICE=cpu does it without, in far fewer steps" >&2; exit 2; }
 	$(MAKE) --no-print-directory narrow-network
 	$(BIN)/python -m train.segmentation $(USE_RECIPE):wide --output $(RUN)/wide $(SOURCES) $(RUN_ON)
 	$(BIN)/python -m train.export $(RUN)/wide/checkpoint.pt --facts weights/manifest.json \

@@ -22,6 +22,7 @@ from lesionwise.preprocessing.denoising_torch import denoise_on
 from lesionwise.slabs import BYTES_PER_VOXEL
 from lesionwise.weights import REPOSITORY_FOLDER, Weights, load_weights
 from train.commandline import OneLineErrors
+from train.synthetic_cases import make_case
 
 SPACING_MM = (1.0, 1.0, 1.0)
 SMALL_CARD_BYTES = 6e9
@@ -66,8 +67,6 @@ def _case(file: Path | None) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     if file is not None:
         with np.load(file) as arrays:
             return arrays["time1"].astype(np.float32), arrays["time2"].astype(np.float32), arrays["brain"]
-    from train.synthetic_cases import make_case
-
     pair = make_case(seed=1, number=0)
     return pair.time1, pair.time2, pair.brain
 

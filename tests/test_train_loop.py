@@ -66,6 +66,7 @@ def test_each_process_takes_its_own_gpu(monkeypatch):
     taken = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(distributed, "choose_device", lambda asked, _note: torch.device(asked))
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert distributed.start("cuda") == torch.device("cuda", 1)
     assert distributed.start("cpu") == torch.device("cpu")

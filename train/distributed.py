@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lesionwise.errors import DeviceError
+from lesionwise.devices import choose_device
 
 RANK_SEED = 2_000_003
 """Times a process's rank: what its seed is apart from the first one's."""
@@ -23,21 +23,15 @@ def start(device: str) -> torch.device:
     `device` is "cpu" (processes talk by gloo) or "cuda" (by NCCL, one GPU a process).
 
     Raises:
-        DeviceError: there is no GPU.
+        DeviceError: no GPU works.
     """
     local = int(os.environ.get("LOCAL_RANK", 0))
-    check(device)
-    if device != "cpu":
+    if device != "cpu" and torch.cuda.is_available():
         torch.cuda.set_device(local)  # else NCCL and pinned memory of all processes would use the first GPU
+    choose_device(device, print)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         distributed.init_process_group("gloo" if device == "cpu" else "nccl")
     return torch.device("cpu") if device == "cpu" else torch.device(device, local)
-
-
-def check(device: str) -> None:
-    """Raise DeviceError where a training asks for a GPU and there is none."""
-    if device != "cpu" and not torch.cuda.is_available():
-        raise DeviceError("no GPU was found; train with --device cpu")
 
 
 def stop() -> None:

@@ -147,18 +147,24 @@ def _normed(
     """
     normalisation, *behind = layers
     scale, shift = (part.to(dtype) for part in _scale_and_shift(normalisation, rows_of, shape))
-    halo = sum(isinstance(layer, nn.Conv3d) for layer in behind)  # rows that the 3x3x3 convolutions look at
-    length = shape[2]
-    whole: list[Box] = [(slice(0, shape[3]), slice(0, shape[4]))]
-    result: Tensor | None = (
-        None  # filled part by part: a list of them, joined at the end, would lie beside the whole
+    convolutions = [layer for layer in behind if isinstance(layer, nn.Conv3d)]
+    halo = len(convolutions)  # rows that the 3x3x3 convolutions look at
+    # Filled part by part: a list of them, joined at the end, would lie beside the whole.
+    result = torch.empty(
+        (shape[0], convolutions[-1].out_channels, *shape[2:]),
+        dtype=dtype,
+        device=scale.device,
+        memory_format=torch.channels_last_3d,
     )
-    for number, begin in enumerate(range(0, length, rows)):
-        end = min(length, begin + rows)
-        x_with, x_inside = _with_halo(slice(begin, end), halo, length)
+    if elsewhere is not None:
+        result.copy_(elsewhere)
+    whole: list[Box] = [(slice(0, shape[3]), slice(0, shape[4]))]
+    for number, begin in enumerate(range(0, shape[2], rows)):
         boxes_of_slab = wanted[number] if wanted else whole
         if not boxes_of_slab:
             continue
+        slab = slice(begin, min(shape[2], begin + rows))
+        x_with, x_inside = _with_halo(slab, halo, shape[2])
         parts = rows_of(x_with.start, x_with.stop)
         for along_y, along_z in boxes_of_slab:
             y_with, y_inside = _with_halo(along_y, halo, shape[3])
@@ -167,17 +173,7 @@ def _normed(
             x = torch.addcmul(shift, torch.cat(cut, dim=1) if len(cut) > 1 else cut[0], scale)
             for layer in behind:
                 x = layer(x)
-            if result is None:
-                result = torch.empty(
-                    (*x.shape[:2], *shape[2:]),
-                    dtype=x.dtype,
-                    device=x.device,
-                    memory_format=torch.channels_last_3d,
-                )
-                if elsewhere is not None:
-                    result.copy_(elsewhere)
-            result[:, :, begin:end, along_y, along_z] = x[:, :, x_inside, y_inside, z_inside]
-    assert result is not None
+            result[:, :, slab, along_y, along_z] = x[:, :, x_inside, y_inside, z_inside]
     return result
 
 

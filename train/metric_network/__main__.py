@@ -10,9 +10,8 @@ import numpy as np
 import torch
 
 from lesionwise.challenge_layout import GROUND_TRUTH
-from lesionwise.devices import choose_precision
+from lesionwise.devices import choose_device, choose_precision
 from lesionwise.errors import InputError
-from train import distributed
 from train.commandline import training_command
 from train.lesion_shapes import read_shapes
 from train.loop import Averaged, Run, learning_rate
@@ -95,7 +94,7 @@ def main(**options: Any) -> None:
 
 def train(output: Path, seed: int, **options: Any) -> None:
     """Train, or go on training, until the budget is used up; write `metric_network.pt` and a report."""
-    distributed.check(options["device"])
+    device = choose_device(options["device"], print)
     torch.manual_seed(seed)
     torch.set_num_threads(options["threads"])
     network = MetricNetwork(
@@ -103,7 +102,6 @@ def train(output: Path, seed: int, **options: Any) -> None:
     )
     if options["initial"] is not None:
         network.load_state_dict(load_metric_network(options["initial"])[0].state_dict())
-    device = torch.device(options["device"])
     precision = choose_precision("auto", device)
     network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
     settings = PairSettings(

@@ -79,9 +79,7 @@ def filled(
         box = tuple(slice(max(0, axis.start - margin), axis.stop + margin) for axis in found)
         under = image[box]
         healthy = (under > DARKEST_TISSUE) & (under < BRIGHTEST_HEALTHY) & ~_with_halo(all_lesions[box])
-        weight = ndimage.gaussian_filter(healthy.astype(np.float32), SURROUNDINGS_MM)
-        around = ndimage.gaussian_filter(under * healthy, SURROUNDINGS_MM) / np.maximum(weight, 1e-3)
-        around = np.where(weight > 1e-3, around, 1.0)
+        around = healthy_around(under, healthy, SURROUNDINGS_MM)
         grain = ndimage.gaussian_filter(rng.standard_normal(under.shape), 0.8)
         texture = under[healthy].std() if healthy.any() else 0.0
         target = around + 0.5 * texture * grain / grain.std()
@@ -92,6 +90,13 @@ def filled(
         share *= ~(all_lesions[box] & ~lesions[box])  # its neighbours stay as they are
         result[box] += share * np.minimum(target - under, 0)
     return result
+
+
+def healthy_around(image: np.ndarray, healthy: np.ndarray, sigma_voxels: float) -> np.ndarray:
+    """Return the mean of the healthy tissue (bool) around each voxel, weighed by a Gaussian; 1 where there is none."""
+    weight = ndimage.gaussian_filter(healthy.astype(np.float32), sigma_voxels)
+    mean = ndimage.gaussian_filter(image * healthy, sigma_voxels) / np.maximum(weight, 1e-3)
+    return np.asarray(np.where(weight > 1e-3, mean, np.float32(1)))
 
 
 def _with_halo(lesions: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from lesionwise.lesions import remove_small_lesions
 from lesionwise.simulation.acquisition import Acquisition, acquire, coverage, in_slices, signal_left
 from lesionwise.simulation.ageing import narrower_ventricles
 from lesionwise.simulation.anatomy import Anatomy
-from lesionwise.simulation.erasing import BRIGHTEST_HEALTHY, SURROUNDINGS_MM, choose
+from lesionwise.simulation.erasing import BRIGHTEST_HEALTHY, SURROUNDINGS_MM, choose, healthy_around
 from lesionwise.simulation.fields import smooth_field
 from lesionwise.simulation.lesions import SyntheticLesion, draw, fractions
 from lesionwise.simulation.places import DARKEST_TISSUE, RIM_SHARE, Places
@@ -177,13 +177,10 @@ def surroundings(image: np.ndarray) -> np.ndarray:
     """
     coarse = image[::_EVERY, ::_EVERY, ::_EVERY]
     healthy = (coarse > DARKEST_TISSUE) & (coarse < BRIGHTEST_HEALTHY)
-    sigma = SURROUNDINGS_MM / _EVERY
-    weight = ndimage.gaussian_filter(healthy.astype(np.float32), sigma)
-    total = ndimage.gaussian_filter(coarse * healthy, sigma, output=np.float32)
-    mean = np.where(weight > 0.01, np.minimum(total / np.maximum(weight, 0.01), 1), np.float32(1))
+    mean = np.minimum(healthy_around(coarse, healthy, SURROUNDINGS_MM / _EVERY), 1)
     for axis, length in enumerate(image.shape):
         mean = mean.repeat(_EVERY, axis=axis).take(range(length), axis=axis)
-    return mean
+    return np.asarray(mean)
 
 
 def _outlined(fraction: np.ndarray, rise: np.ndarray, scan: Acquisition) -> np.ndarray:
