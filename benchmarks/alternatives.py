@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.table import cpu_seconds_in_turn
+from benchmarks.table import beside_the_first, cpu_seconds_in_turn
 from lesionwise.devices import choose_precision
 from lesionwise.slabs import ROWS
 
@@ -61,8 +61,7 @@ def main() -> None:
         for way in ways.values():  # prepared, and compiled, before it is timed
             way()
         seconds = cpu_seconds_in_turn(*ways.values(), repeats=REPEATS)
-    for name, of_way in zip(ways, seconds, strict=True):
-        print(f"{name:50} {of_way:6.2f} CPU s, {of_way / seconds[0]:.2f} of the way in use")
+    print(*beside_the_first(ways, seconds), sep="\n")
 
 
 if __name__ == "__main__":

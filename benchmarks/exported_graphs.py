@@ -16,7 +16,7 @@ import openvino
 import torch
 from torch import Tensor
 
-from benchmarks.table import cpu_seconds_in_turn
+from benchmarks.table import beside_the_first, cpu_seconds_in_turn
 from lesionwise.devices import choose_precision
 from lesionwise.inference import network_runner
 from lesionwise.network import UNet
@@ -62,10 +62,8 @@ def main() -> None:
         # Each way is prepared by this before it is timed.
         errors = [float((way() - exact).abs().max()) for way in ways.values()]
         seconds = cpu_seconds_in_turn(*ways.values(), repeats=REPEATS)
-    for name, of_way, error in zip(ways, seconds, errors, strict=True):
-        print(
-            f"{name:24} {of_way:6.2f} CPU s, {of_way / seconds[0]:.2f} of the way in use, error {error:.4f}"
-        )
+    for line, error in zip(beside_the_first(ways, seconds), errors, strict=True):
+        print(f"{line}, error {error:.4f}")
 
 
 def plainly(whole: torch.nn.Module, block: Tensor) -> Tensor:

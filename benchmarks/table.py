@@ -7,7 +7,7 @@ says much. A benchmark module offers `rows()`, which yields `Row`s.
 import platform
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,14 @@ def cpu_seconds_in_turn(*ways: Callable[[], object], repeats: int = 3) -> list[f
             way()
             least[index] = min(least[index], time.process_time() - start)
     return least
+
+
+def beside_the_first(names: Iterable[str], seconds: Sequence[float]) -> list[str]:
+    """Return a line for each way: its CPU seconds, and how many times those of the first, the way in use."""
+    return [
+        f"{name:45} {of_way:6.2f} CPU s, {of_way / seconds[0]:.2f} of the way in use"
+        for name, of_way in zip(names, seconds, strict=True)
+    ]
 
 
 def markdown(rows: Iterable[Row]) -> str:
