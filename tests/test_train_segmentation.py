@@ -2,11 +2,11 @@
 
 import math
 import socket
-from pathlib import Path
 
 import pytest
 import torch
 import torch.multiprocessing
+from click.testing import CliRunner
 from small_training import PATCH, draw_batches, options, train, train_as_one_of_two
 
 from lesionwise.errors import InputError, UsageError
@@ -14,6 +14,7 @@ from train.loop import CHECKPOINT, Averaged, learning_rate, read_log
 from train.metric_network.files import save_metric_network
 from train.metric_network.network import MetricNetwork
 from train.segmentation import training
+from train.segmentation.__main__ import main
 from train.segmentation.metric_loss import MetricLoss
 from train.segmentation.stages import is_stage, load_network, save_stage
 from train.segmentation.validation import Validation
@@ -202,13 +203,19 @@ def test_two_processes_follow_the_curve_of_one_with_the_summed_batch(
     ("changes", "word"),
     [
         ({"lesion_loss": "metric-network"}, "--metric-network"),
-        ({"metric_network": Path("F")}, "add --lesion-loss metric-network"),
         ({"batch": 3, "shards": 2}, "does not divide"),
     ],
 )
 def test_options_that_do_not_fit_together_are_refused(tmp_path, changes, word):
     with pytest.raises(UsageError, match=word):
         train(options(tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_metric_network_that_no_loss_asks_for_is_refused(tmp_path):
+    told = CliRunner().invoke(main, ["--output", str(tmp_path / "run"), "--metric-network", str(tmp_path)])
+    assert told.exit_code == UsageError.exit_code
+    assert "add --lesion-loss metric-network" in told.output
     assert not (tmp_path / "run").exists()
 
 

@@ -65,8 +65,6 @@ def run(
             if not (folder / SCORES).is_file():
                 click.echo(f"{arm}, seed {seed}")
                 own = replace(options, **ARMS[arm], seed=seed, output=folder)
-                if own.lesion_loss != "metric-network":
-                    own = replace(own, metric_network=None)
                 train(own, batches())
                 _score_once(folder, arm, own, folder, cases, kept, pairs)
 

@@ -216,11 +216,6 @@ def _shards(options: Options) -> int:
 
 def _lesion_loss(options: Options, device: torch.device) -> LesionLoss | None:
     """Return the lesion-wise term."""
-    if options.metric_network is not None and options.lesion_loss != "metric-network":
-        raise UsageError(
-            f"--metric-network has no effect on --lesion-loss {options.lesion_loss}; "
-            "add --lesion-loss metric-network, or leave it out"
-        )
     if options.lesion_loss == "blob":
         return blob_loss
     if options.lesion_loss == "cc":
