@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.bench_network import number_of_windows
 from lesionwise.devices import choose_device, choose_precision, describe
 from lesionwise.inference import Windows, network_runner, predict_in_memory
-from lesionwise.lesions import label_lesions, remove_small_lesions
+from lesionwise.lesions import find_lesions, label_lesions
 from lesionwise.memory import SHARE, room_voxels
 from lesionwise.network import PATCH_SIZE, UNet
 from lesionwise.preprocessing.denoising_torch import denoise_on
@@ -96,7 +96,7 @@ def _predict(
 
 def _compared(text: str, found: Floats, expected: Floats, weights: Weights) -> None:
     """Print how far two probabilities are apart, and whether their lesions are the same."""
-    masks = [remove_small_lesions(p > weights.threshold, SPACING_MM) for p in (found, expected)]
+    masks = [find_lesions(p, SPACING_MM, weights.operating_point) for p in (found, expected)]
     lesions = [int(label_lesions(mask, SPACING_MM).max()) for mask in masks]
     both = int((masks[0] & masks[1]).sum())
     dice = 2 * both / max(1, sum(int(mask.sum()) for mask in masks))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from lesionwise.challenge_layout import TIME1, TIME2
+from lesionwise.lesions import OperatingPoint
 from lesionwise.network import UNet
 from lesionwise.weights import save_weights
 
@@ -91,7 +92,9 @@ def difference_network() -> UNet:
 def write_weights(folder: Path) -> Path:
     """Write that network as a folder of weights and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_weights(folder, difference_network(), WIDTH, GROUPS, 0.5, {"training": "none: set by hand"})
+    save_weights(
+        folder, difference_network(), WIDTH, GROUPS, OperatingPoint(0.5), {"training": "none: set by hand"}
+    )
     return folder
 
 

@@ -9,6 +9,7 @@ import torch
 from small_case import GROUPS, WIDTH, difference_network, write_weights
 
 from lesionwise import __version__, cli, devices
+from lesionwise.lesions import OperatingPoint
 from lesionwise.system_info import device_lines, memory_lines, weights_lines
 from lesionwise.weights import save_weights
 
@@ -59,7 +60,7 @@ def test_training_data_and_scores_of_the_manifest(tmp_path):
             "scores": {"patient01": {"f1_score": 0.51234, "cases": 2}, "mean": {"f1_score": 0.5}},
         },
     }
-    save_weights(tmp_path, difference_network(), WIDTH, GROUPS, 0.5, facts)
+    save_weights(tmp_path, difference_network(), WIDTH, GROUPS, OperatingPoint(0.5), facts)
     lines = weights_lines(tmp_path)
     assert "trained on: heads (CC-BY)" in lines
     assert "trained on: more (licence not told)" in lines

@@ -1,6 +1,6 @@
 """Lesions: components, sizes, numbers and the table, on masks small enough to work out by hand."""
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from lesionwise.lesions import label_lesions, lesion_table, longest_diameter, remove_small_lesions
+from lesionwise.lesions import (
+    OperatingPoint,
+    find_lesions,
+    label_lesions,
+    lesion_table,
+    longest_diameter,
+    remove_small_lesions,
+)
 
 MM = (1.0, 1.0, 1.0)
 
@@ -122,3 +129,29 @@ def test_the_longest_diameter_is_that_of_all_pairs(seed, density):
 def test_a_flat_lesion_has_a_diameter():
     plate = np.argwhere(np.ones((4, 1, 5))) * [1.0, 1.0, 1.0]
     assert longest_diameter(plate) == 5.0
+
+
+def test_a_lesion_must_reach_the_peak_somewhere():
+    probability = np.zeros((12, 3, 3), np.float32)
+    probability[1:5, 1, 1] = 0.6, 0.6, 0.9, 0.6  # found whole, for one voxel of it
+    probability[7:11, 1, 1] = 0.7
+    whole = find_lesions(probability, MM, OperatingPoint(0.5))
+    peaked = find_lesions(probability, MM, OperatingPoint(0.5, peak=0.8))
+    np.testing.assert_array_equal(whole, probability > 0.5)
+    np.testing.assert_array_equal(peaked, whole & (np.arange(12) < 6)[:, None, None])
+    assert not find_lesions(probability, MM, OperatingPoint(0.5, peak=0.95)).any()
+    assert not find_lesions(np.zeros_like(probability), MM, OperatingPoint(0.5, peak=0.8)).any()
+
+
+def test_a_lower_threshold_makes_no_more_lesions_than_peaks():
+    probability = np.random.default_rng(0).random((24, 24, 24)).astype(np.float32)
+    probability = ndimage.gaussian_filter(probability, 2)
+    peak = float(np.quantile(probability, 0.99))
+    masks = [
+        find_lesions(probability, MM, OperatingPoint(float(np.quantile(probability, q)), peak))
+        for q in (0.97, 0.9, 0.8)
+    ]
+    assert [bool((low >= high).all()) for high, low in pairwise(masks)] == [True, True]
+    counts = [label_lesions(mask, MM).max() for mask in masks]
+    assert counts[0] > 1
+    assert sorted(counts, reverse=True) == counts

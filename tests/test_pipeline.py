@@ -16,6 +16,7 @@ from stored_otherwise import WAYS, dice, dice_mapped_back, store
 from lesionwise import cli, pipeline, scan_pair
 from lesionwise.case_files import Case
 from lesionwise.engine import Engine, Settings
+from lesionwise.lesions import OperatingPoint
 from lesionwise.pipeline import segment_case
 from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.preprocessing.registration import Registration
@@ -127,6 +128,25 @@ def test_a_higher_threshold_gives_a_part_of_the_mask(segment, stored, reference,
     high, mask = voxels(tmp_path / "high.nii.gz") > 0, voxels(reference / "mask.nii.gz") > 0
     assert 0 < high.sum() <= mask.sum()
     assert not (high & ~mask).any()
+
+
+def test_what_is_asked_of_the_operating_point_replaces_the_weights_own(
+    segment, stored, weights, tmp_path, monkeypatch
+):
+    def nothing(probability, _spacing_mm, point):
+        seen.append(point)
+        return np.zeros(probability.shape, bool)
+
+    seen = []
+    monkeypatch.setattr(pipeline, "find_lesions", nothing)
+    for settings in (
+        Settings(weights=weights, device="cpu", peak=0.8),
+        Settings(weights=weights, device="cpu"),
+    ):
+        report = segment(*stored, tmp_path / "none.nii.gz", settings=settings)
+        assert report["new_lesions"] == 0
+    assert seen == [OperatingPoint(0.5, 0.8), OperatingPoint(0.5)]
+    assert report["settings"]["peak"] == 0
 
 
 def test_two_equal_scans_have_no_new_lesion_and_a_warning(segment, stored, tmp_path):

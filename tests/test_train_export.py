@@ -33,7 +33,9 @@ def run(tmp_path):
 
 def exported(run, width=8):
     files = (run / "checkpoint.pt", "--facts", run / "facts.json", "--output", run / "weights")
-    return CliRunner().invoke(export, [*map(str, files), "--width", str(width), "--threshold", "0.4"])
+    return CliRunner().invoke(
+        export, [*map(str, files), "--width", str(width), "--threshold", "0.4", "--peak", "0.9"]
+    )
 
 
 def test_export_then_record_fills_manifest_and_card(run):
@@ -43,7 +45,7 @@ def test_export_then_record_fills_manifest_and_card(run):
     assert manifest["validation"] == {}
     card = (run / "weights" / CARD).read_text()
     for text in (
-        "threshold 0.4",
+        "lesion above 0.4; a lesion must exceed 0.9 somewhere",
         "| A head (Someone 2020) | CC0 |",
         "train it",
         "Not measured yet",

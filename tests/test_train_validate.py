@@ -65,6 +65,7 @@ def test_the_card_shows_swapped_pairs_and_reviewed_findings_where_they_were_meas
         "sha256": "s",
         "architecture": {"width": 8},
         "threshold": 0.5,
+        "peak": 0.9,
         "training_data": [],
         "training": {"command": "train"},
         "commit": "abc",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lesionwise.calibration import LesionConfidence
+from lesionwise.lesions import OperatingPoint
 from lesionwise.simulation.anatomy import Anatomy
 from lesionwise.simulation.timepoints import SyntheticPair
 from train import synthetic_cases
@@ -13,7 +14,7 @@ from train.calibrate import LOGITS, fitted_confidence, fitted_temperature
 from train.error_pictures import JudgedCase, write_error_pictures
 from train.reacquisition import scanned_again
 from train.synthetic_cases import CASES, is_unchanged, kept_cases
-from train.synthetic_validation import count_voxels, score_case, summary
+from train.synthetic_validation import count_voxels, label, score_case, summary
 
 
 def cube(shape, start, edge):
@@ -46,15 +47,17 @@ def test_scores_by_hand():
     lesion, false = cube(shape, (3, 3, 3), 3), cube(shape, (12, 12, 12), 2)
     probability = np.float32(0.9) * lesion + np.float32(0.6) * false
     brain = np.ones(shape, bool)
-    changed = score_case(probability, lesion, brain, (0.5, 0.8))
-    assert changed.measures["0.5"] == pytest.approx(
+    points = [OperatingPoint(0.5), OperatingPoint(0.8), OperatingPoint(0.5, peak=0.8)]
+    changed = score_case(probability, lesion, brain, points)
+    assert changed.measures[label(points[0])] == pytest.approx(
         {"F1_score": 2 / 3, "Dice": 2 * 27 / (27 + 35), "SensL": 1, "PPVL": 0.5}
     )
-    assert changed.measures["0.8"]["F1_score"] == 1
+    for point in points[1:]:
+        assert changed.measures[label(point)]["F1_score"] == 1
     assert [(found.volume_mm3, found.confirmed) for found in changed.lesions] == [(27, True), (8, False)]
     assert [sum(counts) for counts in changed.voxels] == [8000 - 27, 27]
-    unchanged = score_case(probability * false, np.zeros(shape, bool), brain, (0.5, 0.8))
-    means = summary([changed, unchanged], 0.5)
+    unchanged = score_case(probability * false, np.zeros(shape, bool), brain, points)
+    means = summary([changed, unchanged], points[0])
     assert means["F1_score"] == pytest.approx(2 / 3)
     assert (means["false_lesions"], means["false_mm3"]) == (1, 8)
 

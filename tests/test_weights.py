@@ -10,6 +10,7 @@ from small_case import write_weights
 
 from lesionwise import weights as module
 from lesionwise.errors import WeightsError
+from lesionwise.lesions import OperatingPoint
 from lesionwise.network import UNet
 from lesionwise.weights import find_weights, load_weights, save_weights
 
@@ -26,9 +27,11 @@ def rewrite(folder, **changes):
 
 def test_a_round_trip_keeps_the_weights_to_half_precision(tmp_path):
     network = UNet(width=8)
-    save_weights(tmp_path, network, width=8, groups=8, threshold=0.4, facts={"commit": "abc"})
+    save_weights(
+        tmp_path, network, width=8, groups=8, point=OperatingPoint(0.4, 0.9), facts={"commit": "abc"}
+    )
     loaded = load_weights(tmp_path)
-    assert loaded.threshold == 0.4
+    assert loaded.operating_point == OperatingPoint(0.4, 0.9)
     assert loaded.manifest["commit"] == "abc"
     assert not loaded.network.training
     for name, tensor in loaded.network.state_dict().items():
@@ -62,6 +65,8 @@ def test_a_missing_or_broken_file_is_refused(folder):
         {"file": "../elsewhere.safetensors"},
         {"sha256": None},
         {"threshold": 0.0},
+        {"peak": 1.0},
+        {"peak": "0.9"},
         {"threshold": 1.5},
         {"threshold": float("nan")},
         {"architecture": {"name": "UNet", "in_channels": 2, "width": 10, "groups": 8}},

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from lesionwise.evaluation import evaluate_pair
-from lesionwise.lesions import remove_small_lesions
+from lesionwise.lesions import find_lesions
 from lesionwise.simulation.timepoints import SPACING_MM, SyntheticPair
 from train.patients import cached, load
 from train.predictor import Predictor
@@ -54,6 +54,6 @@ def block(pair: SyntheticPair, edge: int = BLOCK_MM) -> SyntheticPair:
 
 def score(predictor: Predictor, case: SyntheticPair) -> Scores:
     """Return the measures of a network on a case, on the network's 1 mm grid; those that are no number are left out."""
-    mask = remove_small_lesions(predictor.probability(case) > predictor.threshold, SPACING_MM)
+    mask = find_lesions(predictor.probability(case), SPACING_MM, predictor.operating_point)
     measures = evaluate_pair(mask, case.new_lesions, SPACING_MM, surfaces=False).measures
     return {name: value for name, value in measures.items() if np.isfinite(value)}

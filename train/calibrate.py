@@ -14,7 +14,7 @@ import click
 import numpy as np
 from scipy import optimize
 
-from lesionwise.calibration import features
+from lesionwise.calibration import features, tempered
 from train.synthetic_validation import LOGIT_EDGES
 
 LOGITS = (LOGIT_EDGES[:-1] + LOGIT_EDGES[1:]) / 2
@@ -69,7 +69,7 @@ def reliability_plot(voxels: np.ndarray, temperature: float, file: Path) -> None
 @click.option(
     "--manifest",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Write temperature, the threshold moved alike, and confidence into this manifest.",
+    help="Write temperature, the operating point moved alike, and confidence into this manifest.",
 )
 def main(scores: Path, plot: Path | None, manifest: Path | None) -> None:
     """Fit a temperature and the confidence of lesions to SCORES."""
@@ -88,8 +88,8 @@ def main(scores: Path, plot: Path | None, manifest: Path | None) -> None:
             raise click.ClickException(
                 f"{manifest}: it states a temperature already; score weights without one"
             )
-        logit = np.log(stated["threshold"] / (1 - stated["threshold"])) / found["temperature"]
-        stated |= {**found, "threshold": round(float(1 / (1 + np.exp(-logit))), 4)}
+        point = tempered(np.array([stated["threshold"], stated["peak"]]), found["temperature"])
+        stated |= {**found, "threshold": round(float(point[0]), 4), "peak": round(float(point[1]), 4)}
         manifest.write_text(json.dumps(stated, indent=2) + "\n")
 
 

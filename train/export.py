@@ -16,6 +16,7 @@ import click
 import torch
 
 from lesionwise.errors import InputError
+from lesionwise.lesions import OperatingPoint
 from lesionwise.network import UNet
 from lesionwise.weights import save_weights
 from train.commandline import OneLineErrors
@@ -44,17 +45,24 @@ def read_facts(file: Path) -> dict[str, object]:
 @click.option(
     "--threshold", default=0.5, show_default=True, help="Probability above which a voxel is lesion."
 )
+@click.option(
+    "--peak", default=0.0, show_default=True, help="Probability that a lesion must exceed somewhere; 0: none."
+)
 @click.option("--width", default=24, show_default=True)
 @click.option("--groups", default=8, show_default=True)
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path))
-def main(checkpoint: Path, facts: Path, threshold: float, width: int, groups: int, output: Path) -> None:
+def main(
+    checkpoint: Path, facts: Path, threshold: float, peak: float, width: int, groups: int, output: Path
+) -> None:
     """Write the averaged network of CHECKPOINT and its manifest."""
     stated = read_facts(facts)
     state = torch.load(checkpoint, weights_only=True, map_location="cpu")
     network = UNet(width=width, groups=groups)
     network.load_state_dict(grown(state["averaged"], network))
     output.mkdir(parents=True, exist_ok=True)
-    save_weights(output, network, width, groups, threshold, {**stated, "validation": {}})
+    save_weights(
+        output, network, width, groups, OperatingPoint(threshold, peak), {**stated, "validation": {}}
+    )
     refresh(output)
     click.echo(
         f"{output}: {sum(p.numel() for p in network.parameters())} parameters after step {state['step']}; "

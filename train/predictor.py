@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lesionwise.calibration import mirrored, tempered
 from lesionwise.devices import choose_device, choose_precision, use_threads
 from lesionwise.inference import Runner, Windows, network_runner, predict_in_memory
+from lesionwise.lesions import OperatingPoint
 from lesionwise.memory import room_voxels
 from lesionwise.simulation.timepoints import SyntheticPair
 from lesionwise.weights import MANIFEST, REPOSITORY_FOLDER, load_weights
@@ -22,12 +23,12 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Predictor:
-    """What finds lesions in a prepared pair. `threshold`: the one chosen with the weights, 0.5 for a checkpoint."""
+    """What finds lesions in a prepared pair. `operating_point`: the weights'; a threshold of 0.5 for a checkpoint."""
 
     run: Runner
     room_voxels: float
     temperature: float
-    threshold: float
+    operating_point: OperatingPoint
     windows: Windows
 
     def probability(self, pair: SyntheticPair) -> Floats:
@@ -53,13 +54,13 @@ def open_predictor(network: Path, window: int | None, tta: bool, threads: int, d
     chosen = choose_device(device, lambda _line: None)
     if (network / MANIFEST).is_file():
         weights = load_weights(network)
-        unet, temperature, threshold = weights.network, weights.temperature, weights.threshold
+        unet, temperature, point = weights.network, weights.temperature, weights.operating_point
     else:
-        unet, temperature, threshold = load_network(network), 1.0, 0.5
+        unet, temperature, point = load_network(network), 1.0, OperatingPoint(0.5)
     precision = choose_precision("auto", chosen)
     run = network_runner(unet, chosen, precision)
     run = mirrored(run) if tta else run
-    return Predictor(run, room_voxels(chosen, precision), temperature, threshold, Windows(window))
+    return Predictor(run, room_voxels(chosen, precision), temperature, point, Windows(window))
 
 
 _OPTIONS = (

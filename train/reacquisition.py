@@ -12,7 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
-from lesionwise.lesions import label_lesions, remove_small_lesions
+from lesionwise.lesions import find_lesions, label_lesions
 from lesionwise.simulation.acquisition import Acquisition, acquire, coverage
 from lesionwise.simulation.anatomy import Anatomy
 from lesionwise.simulation.timepoints import SPACING_MM, SyntheticPair
@@ -47,17 +47,20 @@ def scanned_again(anatomy: Anatomy, rng: np.random.Generator) -> SyntheticPair:
 )
 @click.option("--times", default=TIMES, show_default=True, help="Re-acquisitions of each scan.")
 @click.option("--threshold", type=float, help="[default: the weights']")
-def main(backgrounds: Path, times: int, threshold: float | None, **network: Any) -> None:
+@click.option(
+    "--peak", type=float, help="Probability that a lesion must exceed somewhere.  [default: the weights']"
+)
+def main(backgrounds: Path, times: int, threshold: float | None, peak: float | None, **network: Any) -> None:
     """Count what a network finds between scans and their re-acquisitions."""
     predictor = open_predictor(**network)
-    threshold = predictor.threshold if threshold is None else threshold
+    point = predictor.operating_point.but_for(threshold, peak)
     rows = []
     for number, file in enumerate(open_sources(backgrounds, (), None, None, 0, 0.0).backgrounds):
         anatomy = load(file)
         own = []
         for time in range(times):
             pair = scanned_again(anatomy, np.random.default_rng((SEED, number, time)))
-            mask = remove_small_lesions(predictor.probability(pair) > threshold, SPACING_MM)
+            mask = find_lesions(predictor.probability(pair), SPACING_MM, point)
             own.append((int(label_lesions(mask, SPACING_MM).max()), int(mask.sum())))
         rows += own
         click.echo(_line(file.stem, own))

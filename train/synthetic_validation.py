@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionwise.evaluation import evaluate_pair
-from lesionwise.lesions import lesion_table, remove_small_lesions
+from lesionwise.lesions import OperatingPoint, find_lesions, lesion_table
 from lesionwise.simulation.timepoints import SPACING_MM
 from train.commandline import training_command
 from train.error_pictures import JudgedCase, write_error_pictures
@@ -47,8 +47,9 @@ class FoundLesion:
 class CaseScores:
     """What a network scores on one case.
 
-    `measures`: by threshold, the evaluator's names; a changed case has other ones than an unchanged one. `lesions`: those at
-    the first threshold. `voxels`: counts of the brain's voxels by logit (see LOGIT_EDGES), outside and inside true lesions.
+    `measures`: by operating point (`label`), the evaluator's names; a changed case has other ones than an unchanged one.
+    `lesions`: those at the first point. `voxels`: counts of the brain's voxels by logit (see LOGIT_EDGES), outside and inside
+    true lesions.
     """
 
     measures: dict[str, dict[str, float]]
@@ -60,16 +61,16 @@ def score_case(
     probability: NDArray[np.float32],
     truth: NDArray[np.bool_],
     brain: NDArray[np.bool_],
-    thresholds: Sequence[float],
+    points: Sequence[OperatingPoint],
     minimal_mm3: float = 3.0,
 ) -> CaseScores:
-    """Score a probability map against the truth at several thresholds; all arrays are (x, y, z) with 1 mm voxels."""
+    """Score a probability map against the truth at several operating points; all arrays are (x, y, z) with 1 mm voxels."""
     measures, lesions = {}, []
-    for number, threshold in enumerate(thresholds):
-        mask = remove_small_lesions(probability > threshold, SPACING_MM, minimal_mm3)
+    for number, point in enumerate(points):
+        mask = find_lesions(probability, SPACING_MM, point, minimal_mm3)
         scores = evaluate_pair(mask, truth, SPACING_MM, surfaces=False)
         names = CHANGED_MEASURES if scores.has_lesions else UNCHANGED_MEASURES
-        measures[f"{threshold:g}"] = {name: scores.measures[name] for name in names}
+        measures[label(point)] = {name: scores.measures[name] for name in names}
         if number == 0:
             confirmed = scores.lesions.confirmed if scores.has_lesions else [False] * mask.size
             lesions = [
@@ -90,9 +91,14 @@ def count_voxels(probability: NDArray[np.float32]) -> list[int]:
     return [int(count) for count in np.histogram(logits, LOGIT_EDGES)[0]]
 
 
-def summary(cases: Sequence[CaseScores], threshold: float) -> dict[str, float]:
+def label(point: OperatingPoint) -> str:
+    """Return an operating point in words."""
+    return f"threshold {point.threshold:g}, peak {point.peak:g}"
+
+
+def summary(cases: Sequence[CaseScores], point: OperatingPoint) -> dict[str, float]:
     """Return the means over the changed cases and, as `false_lesions` and `false_mm3`, over the unchanged ones."""
-    rows = [case.measures[f"{threshold:g}"] for case in cases]
+    rows = [case.measures[label(point)] for case in cases]
     names = {name: name for name in CHANGED_MEASURES} | dict(
         zip(UNCHANGED_MEASURES, ("false_lesions", "false_mm3"), strict=True)
     )
@@ -104,9 +110,9 @@ def summary(cases: Sequence[CaseScores], threshold: float) -> dict[str, float]:
     }
 
 
-def line(label: str, scores: dict[str, float]) -> str:
+def line(name: str, scores: dict[str, float]) -> str:
     """Return a summary as one line of text."""
-    return f"{label:<16}" + "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+    return f"{name:<30}" + "  ".join(f"{measure} {value:.3f}" for measure, value in scores.items())
 
 
 def material_options(command: Any) -> Any:
@@ -135,6 +141,7 @@ def material_options(command: Any) -> Any:
 @click.option(
     "--threshold", "thresholds", multiple=True, type=float, help="May be repeated.  [default: the weights']"
 )
+@click.option("--peak", "peaks", multiple=True, type=float, help="May be repeated.  [default: the weights']")
 @click.option(
     "--minimal-mm3", default=3.0, show_default=True, help="Lesions that are not larger are left out."
 )
@@ -146,6 +153,7 @@ def main(
     backgrounds: Path | None,
     shapes: tuple[Path, ...],
     thresholds: tuple[float, ...],
+    peaks: tuple[float, ...],
     minimal_mm3: float,
     scores_file: Path | None,
     pictures: Path | None,
@@ -154,21 +162,25 @@ def main(
     """Score a network on the synthetic validation set."""
     predictor = open_predictor(**network)
     sources = open_sources(backgrounds, shapes, None, None, 0, 0.0)
-    thresholds = thresholds or (predictor.threshold,)
+    points = [
+        predictor.operating_point.but_for(threshold, peak)
+        for threshold in thresholds or (None,)
+        for peak in peaks or (None,)
+    ]
     begin = time.perf_counter()
     scores = {}
     for name, pair in kept_cases(folder, count, sources.backgrounds, sources.shapes):
         probability = predictor.probability(pair)
-        scores[name] = score_case(probability, pair.new_lesions, pair.brain, thresholds, minimal_mm3)
+        scores[name] = score_case(probability, pair.new_lesions, pair.brain, points, minimal_mm3)
         click.echo(line(name, next(iter(scores[name].measures.values()))), err=True)
         if pictures:
-            found = remove_small_lesions(probability > thresholds[0], SPACING_MM, minimal_mm3)
+            found = find_lesions(probability, SPACING_MM, points[0], minimal_mm3)
             case = JudgedCase(
                 pair.time1, pair.time2, probability, found, pair.new_lesions, np.eye(4), SPACING_MM
             )
             write_error_pictures(case, pictures, name)
-    for threshold in thresholds:
-        click.echo(line(f"threshold {threshold:g}", summary(list(scores.values()), threshold)))
+    for point in points:
+        click.echo(line(label(point), summary(list(scores.values()), point)))
     click.echo(f"{len(scores)} cases, {time.perf_counter() - begin:.0f} s", err=True)
     if scores_file:
         scores_file.write_text(json.dumps({name: asdict(found) for name, found in scores.items()}) + "\n")

@@ -38,7 +38,8 @@ def describe_computation(settings: Settings, engine: Engine) -> dict[str, Any]:
         "lesionwise": __version__,
         "weights_sha256": engine.weights.sha256,
         "settings": {
-            "threshold": engine.threshold,
+            "threshold": engine.operating_point.threshold,
+            "peak": engine.operating_point.peak,
             "window": window_in_words(settings.windows),
             "overlap": settings.windows.overlap,
             "tta": settings.tta,

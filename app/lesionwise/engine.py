@@ -8,6 +8,7 @@ import torch
 from lesionwise.calibration import LesionConfidence, mirrored
 from lesionwise.devices import choose_device, choose_precision, describe, use_threads
 from lesionwise.inference import Runner, Windows, network_runner
+from lesionwise.lesions import OperatingPoint
 from lesionwise.preprocessing.brain_routes import DEFAULT_EXTRACTION
 from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES, Recipe
 from lesionwise.progress import Progress
@@ -17,7 +18,7 @@ from lesionwise.weights import Weights, find_weights, load_weights
 
 @dataclass(frozen=True)
 class Settings:
-    """How a case is computed. `threshold` None: the weights' own. `threads` 0: all that may be used.
+    """How a case is computed. `threshold` and `peak` None: the weights' own. `threads` 0: all that may be used.
     `tta`: look at mirrored heads, too (test-time augmentation).
 
     `output_grid` counts with `register` only: the mask then lies on the grid of "time1", "time2" or "halfway".
@@ -28,6 +29,7 @@ class Settings:
     output_grid: str = DEFAULT_OUTPUT_GRID
     brain_extraction: str = DEFAULT_EXTRACTION
     threshold: float | None = None
+    peak: float | None = None
     windows: Windows = field(default_factory=Windows)
     tta: bool = False
     weights: Path | None = None
@@ -45,7 +47,7 @@ class Engine:
     device: torch.device
     precision: torch.dtype
     threads: int
-    threshold: float
+    operating_point: OperatingPoint
     windows: Windows
 
     @property
@@ -63,6 +65,6 @@ class Engine:
         run = network_runner(weights.network, device, precision)
         if settings.tta:
             run = mirrored(run)
-        threshold = weights.threshold if settings.threshold is None else settings.threshold
+        point = weights.operating_point.but_for(settings.threshold, settings.peak)
         progress.note(f"network on {describe(device, precision, threads)}")
-        return cls(weights, run, device, precision, threads, threshold, settings.windows)
+        return cls(weights, run, device, precision, threads, point, settings.windows)

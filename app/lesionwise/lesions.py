@@ -25,6 +25,24 @@ Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
+class OperatingPoint:
+    """Which probabilities are lesions: voxels above `threshold`, in components that also reach above `peak` somewhere.
+
+    Both in [0, 1]; a peak that is not higher than the threshold asks for nothing more. Hysteresis thresholding, after Canny,
+    "A Computational Approach to Edge Detection", IEEE TPAMI 1986.
+    """
+
+    threshold: float
+    peak: float = 0.0
+
+    def but_for(self, threshold: float | None, peak: float | None) -> "OperatingPoint":
+        """Return this point with what is not None instead of its own."""
+        return OperatingPoint(
+            self.threshold if threshold is None else threshold, self.peak if peak is None else peak
+        )
+
+
+@dataclass(frozen=True)
 class Lesion:
     """One lesion, as `segment` reports it.
 
@@ -78,6 +96,21 @@ def remove_small_lesions(
 ) -> NDArray[np.bool_]:
     """Return the mask (x, y, z) without the components that are not strictly larger than the minimum."""
     return label_lesions(mask, spacing_mm, minimal_volume_mm3) > 0
+
+
+def find_lesions(
+    probability: NDArray[np.floating[Any]],
+    spacing_mm: Spacing,
+    point: OperatingPoint,
+    minimal_volume_mm3: float = MINIMAL_VOLUME_MM3,
+) -> NDArray[np.bool_]:
+    """Return the mask (x, y, z) of the lesions in a map of probabilities (x, y, z)."""
+    labels = label_lesions(probability > point.threshold, spacing_mm, minimal_volume_mm3)
+    numbers = np.arange(1, labels.max() + 1)
+    if point.peak > point.threshold and len(numbers):
+        low = np.asarray(ndimage.maximum(probability, labels, numbers)) <= point.peak
+        labels[np.isin(labels, numbers[low])] = 0
+    return labels > 0
 
 
 def lesion_table(

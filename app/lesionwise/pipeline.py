@@ -24,7 +24,7 @@ from lesionwise.files import (
     write_whole,
 )
 from lesionwise.inference import Windows, predict_in_memory
-from lesionwise.lesions import lesion_table, remove_small_lesions
+from lesionwise.lesions import find_lesions, lesion_table
 from lesionwise.memory import room_voxels
 from lesionwise.network_grid import NetworkGrid, network_grid
 from lesionwise.plausibility import (
@@ -160,7 +160,7 @@ def finish_case(
     probability, windows = predict(prepared.pair, inside, engine, progress)
     probability = study.to_output(in_order_of(probability, inside, prepared.brain))
     with progress.step("finding lesions"):
-        mask = remove_small_lesions(probability > engine.threshold, study.output.spacing_mm)
+        mask = find_lesions(probability, study.output.spacing_mm, engine.operating_point)
         lesions = lesion_table(
             mask, probability, study.output.affine, study.output.spacing_mm, confidence=engine.confidence
         )

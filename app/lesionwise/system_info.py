@@ -43,12 +43,13 @@ def weights_lines(asked: Path | None) -> list[str]:
     """Return which weights would be used, verified, and their model card in short. Raises `WeightsError`."""
     folder = find_weights(asked)
     weights = load_weights(folder)
-    manifest = weights.manifest
+    manifest, point = weights.manifest, weights.operating_point
     parameters = sum(parameter.numel() for parameter in weights.network.parameters())
     lines = [
         str(folder),
         f"sha256 {weights.sha256[:16]}..., as the manifest says",
-        f"{manifest['architecture']['name']}, {parameters} parameters; threshold {weights.threshold:g}",
+        f"{manifest['architecture']['name']}, {parameters} parameters",
+        f"threshold {point.threshold:g}, peak {point.peak:g}",
     ]
     lines += [f"trained on: {source}" for source in _training_data(manifest)]
     lines += _validation(manifest.get("validation") or {})

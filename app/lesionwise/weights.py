@@ -1,6 +1,6 @@
 """Trained weights: found, verified and described. A folder holds a manifest and the tensors it names.
 
-The manifest, `manifest.json`, states the file's sha256, the architecture, the threshold, and what a reader
+The manifest, `manifest.json`, states the file's sha256, the architecture, the operating point, and what a reader
 needs to judge the weights: training data with licences, command, commit, validation scores.
 """
 
@@ -18,6 +18,7 @@ from safetensors.torch import load, save
 
 from lesionwise.errors import WeightsError
 from lesionwise.files import write_whole
+from lesionwise.lesions import OperatingPoint
 from lesionwise.network import UNet
 
 MANIFEST = "manifest.json"
@@ -30,13 +31,13 @@ REPOSITORY_FOLDER = Path(__file__).resolve().parents[2] / "weights"
 
 @dataclass(frozen=True)
 class Weights:
-    """A network in inference mode, the threshold chosen with it, and what its manifest says.
+    """A network in inference mode, the operating point chosen with it, and what its manifest says.
 
-    `temperature`: what its logits are divided by to make them probabilities; the threshold is for the result.
+    `temperature`: what its logits are divided by to make them probabilities; the operating point is for the result.
     """
 
     network: UNet
-    threshold: float
+    operating_point: OperatingPoint
     sha256: str
     manifest: Mapping[str, Any]
     temperature: float = 1.0
@@ -90,11 +91,12 @@ def load_weights(folder: Path) -> Weights:
         reason = str(error).replace("\n", " ")[:200]
         raise WeightsError(f"{path}: not the tensors of the network in {MANIFEST} ({reason})") from error
     temperature = float(manifest.get("temperature", 1.0))
-    return Weights(network.eval(), manifest["threshold"], sha256, manifest, temperature)
+    point = OperatingPoint(manifest["threshold"], float(manifest.get("peak", 0.0)))
+    return Weights(network.eval(), point, sha256, manifest, temperature)
 
 
 def save_weights(
-    folder: Path, network: UNet, width: int, groups: int, threshold: float, facts: Mapping[str, Any]
+    folder: Path, network: UNet, width: int, groups: int, point: OperatingPoint, facts: Mapping[str, Any]
 ) -> None:
     """Write a network's weights as float16 with their manifest; both files or none.
 
@@ -107,7 +109,8 @@ def save_weights(
         "file": TENSORS,
         "sha256": hashlib.sha256(content).hexdigest(),
         "architecture": {"name": "UNet", "in_channels": 2, "width": width, "groups": groups},
-        "threshold": threshold,
+        "threshold": point.threshold,
+        "peak": point.peak,
         **facts,
     }
     text = json.dumps(manifest, indent=2) + "\n"
@@ -137,6 +140,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             and width % groups == 0
             and math.isfinite(threshold)
             and 0 < threshold < 1
+            and isinstance(peak := manifest.get("peak", 0.0), int | float)
+            and 0 <= peak < 1
             and isinstance(temperature := manifest.get("temperature", 1.0), int | float)
             and 0.1 <= temperature <= 10
         ):
