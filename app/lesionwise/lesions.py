@@ -106,11 +106,11 @@ def find_lesions(
 ) -> NDArray[np.bool_]:
     """Return the mask (x, y, z) of the lesions in a map of probabilities (x, y, z)."""
     labels = label_lesions(probability > point.threshold, spacing_mm, minimal_volume_mm3)
-    numbers = np.arange(1, labels.max() + 1)
-    if point.peak > point.threshold and len(numbers):
-        low = np.asarray(ndimage.maximum(probability, labels, numbers)) <= point.peak
-        labels[np.isin(labels, numbers[low])] = 0
-    return labels > 0
+    inside = labels > 0
+    highest = np.zeros(labels.max() + 1)
+    np.maximum.at(highest, labels[inside], probability[inside])
+    inside[inside] = (highest > point.peak)[labels[inside]]
+    return inside
 
 
 def lesion_table(
