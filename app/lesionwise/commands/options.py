@@ -157,7 +157,7 @@ def segmentation_options(command: Command) -> Command:
         click.option(
             "--threshold",
             type=NumberRange(0, 1, min_open=True, max_open=True),
-            help="Probability above which a voxel is lesion.  [default: the weights']",
+            help="Probability above which a voxel is lesion; for more lesions lower --peak, too.  [default: the weights']",
         ),
         recipe_options,
         click.option(
