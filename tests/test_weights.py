@@ -67,6 +67,8 @@ def test_a_missing_or_broken_file_is_refused(folder):
         {"threshold": 0.0},
         {"peak": 1.0},
         {"peak": "0.9"},
+        {"peak": None},
+        {"peak": float("nan")},
         {"threshold": 1.5},
         {"threshold": float("nan")},
         {"architecture": {"name": "UNet", "in_channels": 2, "width": 10, "groups": 8}},

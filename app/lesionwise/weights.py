@@ -91,7 +91,7 @@ def load_weights(folder: Path) -> Weights:
         reason = str(error).replace("\n", " ")[:200]
         raise WeightsError(f"{path}: not the tensors of the network in {MANIFEST} ({reason})") from error
     temperature = float(manifest.get("temperature", 1.0))
-    point = OperatingPoint(manifest["threshold"], float(manifest.get("peak", 0.0)))
+    point = OperatingPoint(manifest["threshold"], manifest["peak"])
     return Weights(network.eval(), point, sha256, manifest, temperature)
 
 
@@ -134,13 +134,13 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             "sha256": str(),
             "architecture": {"name": "UNet", "in_channels": 2, "width": int(width), "groups": int(groups)},
             "threshold": float(threshold),
+            "peak": float(peak),
         } if (
             Path(file).name == file
             and 1 <= groups <= width <= 96
             and width % groups == 0
             and math.isfinite(threshold)
             and 0 < threshold < 1
-            and isinstance(peak := manifest.get("peak", 0.0), int | float)
             and 0 <= peak < 1
             and isinstance(temperature := manifest.get("temperature", 1.0), int | float)
             and 0.1 <= temperature <= 10
