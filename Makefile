@@ -120,7 +120,8 @@ train-smoke:  ## run both trainings to the end, tiny ones, in under two minutes
 	rm -rf runs/smoke
 	$(MAKE) --no-print-directory train RECIPE=smoke
 
-# Each stops at a budget in the recipe: 145 and 110 minutes on a processor, 8 on a GPU.
+# Each stops at a budget in the recipe: 145 and 110 minutes on a processor, 8 on a GPU. WEIGHTS=folder exports elsewhere.
+WEIGHTS := weights
 .PHONY: weights
 weights:  ## repeat what made weights/, over four hours, the last minutes on a GPU (BACKGROUNDS=..., SHAPES=...)
 	@test -n "$(BACKGROUNDS)" -a -n "$(SHAPES)" || { echo "usage: make weights BACKGROUNDS=folder SHAPES=\"library.npz folder-of-masks\"; without them these are other weights" >&2; exit 2; }
@@ -130,8 +131,8 @@ weights:  ## repeat what made weights/, over four hours, the last minutes on a G
 	$(MAKE) --no-print-directory narrow-network
 	$(BIN)/python -m train.segmentation $(USE_RECIPE):wide --output $(RUN)/wide $(SOURCES) $(RUN_ON)
 	$(BIN)/python -m train.export $(RUN)/wide/checkpoint.pt --facts weights/manifest.json \
-	    --threshold 0.5 --peak 0.99 --output weights
-	@echo "weights/manifest.json keeps the facts of the run before: bring commit, steps and minutes up to date"
+	    --threshold 0.5 --peak 0.99 --output $(WEIGHTS)
+	@echo "$(WEIGHTS)/manifest.json keeps the facts of the run before: bring commit, steps and minutes up to date"
 
 PAIRS := ../shared/data/ljubljana/pairs
 .PHONY: validate

@@ -1,7 +1,6 @@
 """Scores that are measured again: what counts as another score, and what is refused before anything is segmented."""
 
 import json
-import subprocess
 
 import pytest
 from click.testing import CliRunner
@@ -81,9 +80,3 @@ def test_the_card_shows_swapped_pairs_and_reviewed_findings_where_they_were_meas
     assert "| p1 | 0.600 | 0.700 |" in card.split("Findings that are new")[0]
     assert "| p1 | 0.875 | 0.700 |" in card.split("The times swapped")[0]
     assert "| p1 | 0.125 | 0.700 |" in card.split("The times swapped")[1]
-
-
-def test_the_weights_are_not_repeated_without_their_material():
-    made = subprocess.run(["make", "weights", "BACKGROUNDS=", "SHAPES="], capture_output=True, text=True)
-    assert made.returncode == 2
-    assert "usage: make weights" in made.stderr
