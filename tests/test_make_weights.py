@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -51,7 +50,7 @@ def test_one_command_trains_grows_and_exports(tmp_path):
     assert made.returncode == 0, made.stderr
     for part in ("warm-up", "large-patches", "wide"):
         assert (run / part / "checkpoint.pt").is_file()
-    exported = load_weights(Path(tmp_path / "weights"))
+    exported = load_weights(tmp_path / "weights")
     assert sum(parameter.numel() for parameter in exported.network.parameters()) == 7_071_386
     assert exported.manifest["validation"] == {}  # whatever was measured with other weights
     assert (REPOSITORY_FOLDER / "manifest.json").read_bytes() == shipped
