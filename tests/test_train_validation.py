@@ -1,16 +1,18 @@
 """Validation on synthetic cases: what is counted, what is fitted to it, and a scan against itself scanned again."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from lesionwise.calibration import LesionConfidence
+from lesionwise.calibration import LesionConfidence, tempered
 from lesionwise.lesions import OperatingPoint
 from lesionwise.simulation.anatomy import Anatomy
 from lesionwise.simulation.timepoints import SyntheticPair
-from train import synthetic_cases
-from train.calibrate import LOGITS, fitted_confidence, fitted_temperature
+from train import calibrate, synthetic_cases
+from train.calibrate import LOGITS, fitted_confidence, fitted_temperature, mean_probability
 from train.error_pictures import JudgedCase, write_error_pictures
 from train.reacquisition import scanned_again
 from train.synthetic_cases import CASES, is_unchanged, kept_cases
@@ -72,15 +74,50 @@ def test_the_temperature_of_a_network_that_is_too_sure_is_found():
     assert fitted_temperature(np.stack([1000 - true, true])) == pytest.approx(2, rel=0.01)
 
 
+def found_lesion(volume_mm3, probability, confirmed):
+    voxels = count_voxels(np.full(int(volume_mm3), probability, np.float32))
+    return {"volume_mm3": volume_mm3, "voxels": voxels, "confirmed": confirmed}
+
+
+def test_the_mean_probability_of_counted_voxels():
+    counts = count_voxels(np.array([0.5, 0.9, 0.9], np.float32))
+    assert mean_probability(counts, 1.0) == pytest.approx((0.5 + 0.9 + 0.9) / 3, abs=0.01)
+    tempered_nine = 1 / (1 + (1 / 9) ** 0.5)  # odds of 9 become 3
+    assert tempered_nine == 0.75
+    assert mean_probability(counts, 2.0) == pytest.approx((0.5 + 0.75 + 0.75) / 3, abs=0.01)
+
+
 def test_confidence_follows_what_the_evaluator_confirmed():
     lesions = [
-        {"volume_mm3": volume, "mean_probability": 0.8, "confirmed": volume > 20 or k == 0}
+        found_lesion(volume, 0.8, volume > 20 or k == 0)
         for volume in (5.0, 10.0, 40.0, 80.0)
         for k in range(10)
     ]
-    confidence = LesionConfidence.of({"lesion_confidence": fitted_confidence(lesions)})
+    confidence = LesionConfidence.of({"lesion_confidence": fitted_confidence(lesions, 1.0)})
     assert confidence(80, 0.8) > 0.9
     assert confidence(5, 0.8) < 0.2
+
+
+def test_confidence_is_right_on_average_for_the_probabilities_that_segment_writes(tmp_path):
+    # A network that is too sure: the odds that it states are the square of the true ones.
+    rng = np.random.default_rng(1)
+    true = rng.uniform(0.05, 0.95, 400)
+    stated = true**2 / (true**2 + (1 - true) ** 2)
+    confirmed = rng.random(400) < true
+    lesions = [found_lesion(20.0, p, bool(is_one)) for p, is_one in zip(stated, confirmed, strict=True)]
+    share = 1 / (1 + np.exp(-LOGITS / 2))
+    voxels = [(10_000 * (1 - share)).astype(int).tolist(), (10_000 * share).astype(int).tolist()]
+    scores, manifest = tmp_path / "scores.json", tmp_path / "manifest.json"
+    scores.write_text(json.dumps({"case": {"measures": {}, "lesions": lesions, "voxels": voxels}}))
+    manifest.write_text(json.dumps({"threshold": 0.5, "peak": 0.9}))
+    result = CliRunner().invoke(calibrate.main, [str(scores), "--manifest", str(manifest)])
+    assert result.exit_code == 0, result.output
+    fitted = json.loads(manifest.read_text())
+    assert fitted["temperature"] == pytest.approx(2, rel=0.01)
+    assert fitted["peak"] == pytest.approx(0.75, abs=0.001)  # odds of 9 become 3
+    confidence = LesionConfidence.of(fitted)
+    written = tempered(stated, fitted["temperature"])
+    assert np.mean([confidence(20.0, float(p)) for p in written]) == pytest.approx(confirmed.mean(), abs=0.01)
 
 
 def test_a_scan_scanned_again_has_no_truth():

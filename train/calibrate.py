@@ -6,7 +6,7 @@ SCORES.json is what `train.synthetic_validation --json` wrote for weights whose 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from scipy import optimize
 
 from lesionwise.calibration import features, tempered
+from train.model_card import refresh
 from train.synthetic_validation import LOGIT_EDGES
 
 LOGITS = (LOGIT_EDGES[:-1] + LOGIT_EDGES[1:]) / 2
@@ -31,9 +32,20 @@ def fitted_temperature(voxels: np.ndarray) -> float:
     return float(optimize.minimize_scalar(loss, bounds=(0.2, 5.0), method="bounded").x)
 
 
-def fitted_confidence(lesions: list[Mapping[str, Any]]) -> dict[str, float]:
-    """Return what a manifest states as `lesion_confidence`: a logistic regression with a slight pull of its slopes to 0."""
-    x = np.array([(1.0, *features(found["volume_mm3"], found["mean_probability"])) for found in lesions])
+def mean_probability(voxels: Sequence[int], temperature: float) -> float:
+    """Return the mean probability, after the temperature, of voxels (n) that were counted by logit."""
+    return float(np.average(1 / (1 + np.exp(-LOGITS / temperature)), weights=voxels))
+
+
+def fitted_confidence(lesions: list[Mapping[str, Any]], temperature: float) -> dict[str, float]:
+    """Return what a manifest states as `lesion_confidence`: a logistic regression with a slight pull of its slopes to 0.
+
+    `segment` asks for the confidence of a lesion with the probabilities that it writes: those after the temperature.
+    """
+    means = [mean_probability(found["voxels"], temperature) for found in lesions]
+    x = np.array(
+        [(1.0, *features(found["volume_mm3"], mean)) for found, mean in zip(lesions, means, strict=True)]
+    )
     y = np.array([found["confirmed"] for found in lesions], dtype=float)
 
     def loss(weights: np.ndarray) -> float:
@@ -78,7 +90,7 @@ def main(scores: Path, plot: Path | None, manifest: Path | None) -> None:
     lesions = [found for case in cases for found in case["lesions"]]
     found: dict[str, Any] = {"temperature": round(fitted_temperature(voxels), 3)}
     if len(lesions) >= FEWEST_LESIONS:
-        found["lesion_confidence"] = fitted_confidence(lesions)
+        found["lesion_confidence"] = fitted_confidence(lesions, found["temperature"])
     click.echo(f"{json.dumps(found)}  ({len(cases)} cases, {len(lesions)} lesions found)")
     if plot:
         reliability_plot(voxels, found["temperature"], plot)
@@ -91,6 +103,7 @@ def main(scores: Path, plot: Path | None, manifest: Path | None) -> None:
         point = tempered(np.array([stated["threshold"], stated["peak"]]), found["temperature"])
         stated |= {**found, "threshold": round(float(point[0]), 4), "peak": round(float(point[1]), 4)}
         manifest.write_text(json.dumps(stated, indent=2) + "\n")
+        refresh(manifest.parent)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ told; of the 20 without any change, the false lesions and their mm3 per case.
 """
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionwise.evaluation import evaluate_pair
-from lesionwise.lesions import OperatingPoint, find_lesions, lesion_table
+from lesionwise.lesions import OperatingPoint, find_lesions, label_lesions
 from lesionwise.simulation.timepoints import SPACING_MM
 from train.commandline import training_command
 from train.error_pictures import JudgedCase, write_error_pictures
@@ -35,11 +36,10 @@ LOGIT_EDGES = np.linspace(-12, 12, 241)
 
 @dataclass(frozen=True)
 class FoundLesion:
-    """A lesion that was found, and whether the evaluator confirms it."""
+    """A lesion that was found, and whether the evaluator confirms it. `voxels`: counts by logit (see LOGIT_EDGES)."""
 
     volume_mm3: float
-    mean_probability: float
-    max_probability: float
+    voxels: list[int]
     confirmed: bool
 
 
@@ -73,11 +73,11 @@ def score_case(
         measures[label(point)] = {name: scores.measures[name] for name in names}
         if number == 0:
             confirmed = scores.lesions.confirmed if scores.has_lesions else [False] * mask.size
+            labels = label_lesions(mask, SPACING_MM)
+            found = [probability[labels == lesion] for lesion in range(1, labels.max() + 1)]
             lesions = [
-                FoundLesion(
-                    found.volume_mm3, found.mean_probability, found.max_probability, bool(confirmed[k])
-                )
-                for k, found in enumerate(lesion_table(mask, probability, np.eye(4), SPACING_MM))
+                FoundLesion(len(p) * math.prod(SPACING_MM), count_voxels(p), bool(confirmed[k]))
+                for k, p in enumerate(found)
             ]
     return CaseScores(
         measures, lesions, [count_voxels(probability[brain & (truth == of)]) for of in (False, True)]
