@@ -1,11 +1,13 @@
 """The loop of both stages by itself, on a network of one weight."""
 
+import os
+import signal
 from itertools import repeat
 
 import pytest
 import torch
 
-from lesionwise.errors import DeviceError
+from lesionwise.errors import DeviceError, InputError, LesionwiseError
 from train import distributed
 from train.loop import CHECKPOINT, Averaged, Run, read_log
 
@@ -83,8 +85,45 @@ def test_processes_stop_when_the_first_is_asked_to_and_not_by_themselves(tmp_pat
     asked = iter([0.0, 0.0, 1.0])
     monkeypatch.setattr(distributed, "agreed", lambda value: next(asked) if isinstance(value, int) else value)
     run = run_of(tmp_path, 9)
-    train(run)
+    with pytest.raises(SystemExit):
+        train(run)
     assert run.step == 2
+
+
+def test_a_run_that_is_asked_to_end_keeps_its_state_and_ends_the_program(tmp_path):
+    run = run_of(tmp_path, 9)
+
+    def asked(_epoch):
+        if run.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {}
+
+    with pytest.raises(SystemExit) as ended:
+        train(run, epoch_steps=3, on_epoch=asked)
+    assert ended.value.code == 143  # what would be made of the result is not made of half of it
+    again = run_of(tmp_path, 9)
+    assert again.resume()
+    assert again.step == 3
+    train(again)
+    assert again.step == 9
+
+
+def test_a_checkpoint_of_another_network_is_refused_in_a_line(tmp_path):
+    train(run_of(tmp_path, 1))
+    wide = torch.nn.Linear(2, 1)
+    run = Run(tmp_path, wide, torch.optim.Adam(wide.parameters()), Averaged(0.9), 1.0, 9)
+    with pytest.raises(InputError, match=r"checkpoint\.pt: the run there trains another network"):
+        run.resume()
+
+
+def test_a_loss_that_is_no_number_ends_in_a_line(tmp_path):
+    run = run_of(tmp_path, 3)
+    with pytest.raises(LesionwiseError, match="the loss is nan at step 0; lower the learning rate"):
+        run.train(
+            repeat((torch.ones(2, 1),)),
+            lambda batch: (run.network(batch[0]).sum() * torch.nan, {}),
+            lambda _progress: 1e-3,
+        )
 
 
 def test_each_process_drops_out_otherwise_and_the_first_as_if_alone(monkeypatch):

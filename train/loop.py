@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
+from lesionwise.errors import InputError, LesionwiseError
 from train import distributed
 
 CHECKPOINT = "checkpoint.pt"
@@ -81,13 +82,22 @@ class Run:
     more: Mapping[str, Stateful] = field(default_factory=dict)
 
     def resume(self) -> bool:
-        """Load the last checkpoint of the folder; False where there is none."""
+        """Load the last checkpoint of the folder; False where there is none.
+
+        Raises:
+            InputError: it is of another network.
+        """
         file = self.folder / CHECKPOINT
         if not file.is_file():
             return False
         state = torch.load(file, weights_only=True, map_location="cpu")
         device = self._device()
-        self.network.load_state_dict(state["network"])
+        try:
+            self.network.load_state_dict(state["network"])
+        except RuntimeError as error:
+            raise InputError(
+                f"{file}: the run there trains another network; name another --output, or its --width and --head"
+            ) from error
         self.optimizer.load_state_dict(state["optimizer"])
         self.averaged.parameters = {name: value.to(device) for name, value in state["averaged"].items()}
         self.step, self.seconds = state["step"], state["seconds"]
@@ -137,6 +147,9 @@ class Run:
     ) -> None:
         """Run until the budget is used up, or SIGTERM asks for an end; either way the state is saved.
 
+        After SIGTERM the program ends (SystemExit, as a shell reports that signal): what would be made of the run's result is
+        not made of half of it.
+
         `rate` maps progress in [0, 1] to the learning rate. `on_epoch` is called every `epoch_steps` steps with the number
         of the epoch that has ended, and with 0 before the first step; what it returns is logged.
         """
@@ -160,8 +173,8 @@ class Run:
                 group["lr"] = rate(self.progress())
             loss, parts = step_loss(batch)
             if not torch.isfinite(loss):
-                raise FloatingPointError(
-                    f"the loss is {float(loss)} at step {self.step}; lower the learning rate"
+                raise LesionwiseError(
+                    f"the loss is {loss.item()} at step {self.step}; lower the learning rate (--rate)"
                 )
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -191,6 +204,9 @@ class Run:
         signal.signal(signal.SIGTERM, handler_before)
         self.save()
         log.close()
+        if self.progress() < 1:
+            distributed.stop()
+            raise SystemExit(128 + signal.SIGTERM)
 
 
 def _termination() -> tuple[list[int], Any]:
