@@ -190,3 +190,39 @@ def test_every_arm_of_the_ablation_is_trained_with_its_own_loss(tmp_path, monkey
     assert [options.lesion_loss for options in trained] == [
         arm["lesion_loss"] for arm in ablation.ARMS.values()
     ]
+
+
+def test_an_ablation_that_cannot_be_finished_is_refused_before_it_begins(tmp_path, monkeypatch):
+    def never(*_arguments):
+        raise AssertionError("nothing may be trained")
+
+    monkeypatch.setattr(ablation, "train", never)
+    runs = ["--output", str(tmp_path / "runs")]
+    for arguments, told in (
+        ([], "needs a trained one"),
+        (["--arm", "Dice", "--metric-network", str(tmp_path)], "has no effect"),
+    ):
+        result = CliRunner().invoke(ablation.run, [*runs, *arguments])
+        assert result.exit_code == 2
+        assert told in result.output
+    result = CliRunner().invoke(ablation.run, [*runs, "--alpha", "3"])
+    assert result.exit_code == 2
+    assert "--alpha" in result.output
+
+
+def test_an_ablation_goes_on_only_with_its_own_settings(tmp_path, monkeypatch):
+    network = tmp_path / "network.pt"
+    network.write_bytes(b"one")
+    monkeypatch.setattr(ablation, "draw_batches", lambda _options: [])
+    monkeypatch.setattr(ablation, "train", lambda *_arguments: None)
+    monkeypatch.setattr(ablation, "_score_once", lambda *_arguments: None)
+    begin = ["--output", str(tmp_path / "runs"), "--arm", "Dice", "--seeds", "1", "--initial", str(network)]
+    assert CliRunner().invoke(ablation.run, [*begin, "--patch", "32"]).exit_code == 0
+    assert CliRunner().invoke(ablation.run, [*begin, "--patch", "32", "--threads", "1"]).exit_code == 0
+    other = CliRunner().invoke(ablation.run, [*begin, "--patch", "48"])
+    assert other.exit_code == 2
+    assert "patch 32, not 48" in other.output
+    network.write_bytes(b"another under its name")
+    changed = CliRunner().invoke(ablation.run, [*begin, "--patch", "32"])
+    assert changed.exit_code == 2
+    assert "begun with initial" in changed.output

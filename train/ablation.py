@@ -3,19 +3,21 @@
     python -m train.ablation run --recipe train/recipes/ablation.toml --output runs/ablation --metric-network RUN
     python -m train.ablation report runs/ablation
 
-`run` trains each arm with each seed (complete ones are skipped) and scores it on the fixed held-out cases; so it does with the
-network that all start from, where there is one. `report` writes `train/ABLATION.md` and its plot from what was logged.
+`run` trains each arm with each seed and scores it on the fixed held-out cases; so it does with the network that all start
+from, where there is one. What is complete is skipped; what was begun with other settings is refused. `report` writes
+`train/ABLATION.md` and its plot from what was logged.
 """
 
+import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lesionwise.errors import UsageError
 from train.ablation_cases import held_out_cases, score
 from train.ablation_report import PLOT, REPORT, SCORES, SETTINGS, write_report
 from train.commandline import training_command
@@ -33,6 +35,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "Dice + CC-Dice": {"lesion_loss": "cc", "alpha": 1.0},
 }
 START = "before, the start of all"
+OF_THE_MACHINE = ("output", "workers", "threads", "device", "log_steps")
+"""Settings that change nothing of a training, or little: one may go on with others."""
+NETWORKS = (".pt", ".safetensors")
 
 
 @click.group()
@@ -46,30 +51,80 @@ def main() -> None:
 @click.option("--cases", default=20, show_default=True, help="Synthetic held-out cases of either kind.")
 @click.option("--cases-folder", type=FOLDER, help="Where they are kept.  [default: cases/ in OUTPUT]")
 @click.option("--pairs", type=EXISTING, help="Folder of real validation pairs.")
-@segmentation_options
+@segmentation_options("lesion_loss", "alpha", "seed")
 def run(
     arms: Sequence[str], seeds: int, cases: int, cases_folder: Path | None, pairs: Path | None, **shared: Any
 ) -> None:
     """Train and score every arm with every seed; seed by seed, so that an interrupted ablation has whole seeds."""
-    options = Options(**shared)
-    kept = cases_folder or options.output / "cases"
-    if options.initial:
-        _score_once(options.output / "start", START, options, options.initial, cases, kept, pairs)
-    for seed in range(1, seeds + 1):
-        # Drawn when the first arm of a seed asks, and the same for all of them.
-        batches: Callable[[], list[Batch]] = cache(
-            lambda seed=seed: draw_batches(replace(options, seed=seed))
+    common = Options(**shared)
+    runs = [own_options(common, arm, seed) for seed in range(1, seeds + 1) for arm in arms or ARMS]
+    needed = any(own.lesion_loss == "metric-network" for _, own in runs)
+    if needed != (common.metric_network is not None):
+        raise UsageError(
+            "the arm with a metric network needs a trained one; name it with --metric-network"
+            if needed
+            else "--metric-network has no effect on these arms; leave it out"
         )
-        for arm in arms or ARMS:
-            folder = options.output / f"{arm.replace(' ', '_')}-seed{seed}"
-            if not (folder / SCORES).is_file():
-                click.echo(f"{arm}, seed {seed}")
-                own = replace(options, **ARMS[arm], seed=seed, output=folder)
-                train(own, batches())
-                _score_once(folder, arm, own, folder, cases, kept, pairs)
+    for arm, own in runs:
+        check_settings(own.output, told_settings(arm, own))
+    kept = cases_folder or common.output / "cases"
+    if common.initial:
+        _score_once(common.output / "start", START, common, common.initial, cases, kept, pairs)
+    batches: dict[int, list[Batch]] = {}  # of the present seed, the same for all of its arms
+    for arm, own in runs:
+        if (own.output / SCORES).is_file():
+            continue
+        click.echo(f"{arm}, seed {own.seed}")
+        write_settings(own.output, told_settings(arm, own))
+        if own.seed not in batches:
+            batches = {own.seed: draw_batches(own)}
+        train(own, batches[own.seed])
+        _score_once(own.output, arm, own, own.output, cases, kept, pairs)
 
 
 main.add_command(run)
+
+
+def own_options(common: Options, arm: str, seed: int) -> tuple[str, Options]:
+    """Return the arm and the options of its training with a seed."""
+    own = replace(
+        common, **ARMS[arm], seed=seed, output=common.output / f"{arm.replace(' ', '_')}-seed{seed}"
+    )
+    return arm, own if own.lesion_loss == "metric-network" else replace(own, metric_network=None)
+
+
+def told_settings(arm: str, options: Options) -> dict[str, Any]:
+    """Return what a training is made with, as it is kept beside its scores: networks by their bytes, no other paths."""
+    values = {name: value for name, value in asdict(options).items() if not isinstance(value, Path | tuple)}
+    for name in ("initial", "metric_network"):
+        path: Path | None = getattr(options, name)
+        values[name] = None if path is None else fingerprint(path)
+    return {"arm": arm, **{name: value for name, value in values.items() if name not in OF_THE_MACHINE}}
+
+
+def fingerprint(path: Path) -> str:
+    """Return the first digits of the sha256 of a file, or of the networks in a folder."""
+    files = sorted(f for f in path.iterdir() if f.suffix in NETWORKS) if path.is_dir() else [path]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
+def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Raise UsageError where a folder holds a training that was begun with other settings."""
+    file = folder / SETTINGS
+    if file.is_file():
+        before = json.loads(file.read_text())
+        for name in sorted(before.keys() & settings.keys()):
+            if before[name] != settings[name]:
+                raise UsageError(
+                    f"{folder}: this training was begun with {name} {before[name]}, not {settings[name]}; "
+                    "name another --output"
+                )
+
+
+def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Keep the settings of a training in its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")
 
 
 def _score_once(
@@ -79,12 +134,10 @@ def _score_once(
     if (folder / SCORES).is_file():
         return
     sources = open_sources(options.backgrounds, options.shapes, None, None, 0, 0.0)
-    predictor = open_predictor(network, None, False, options.threads, "cpu")
+    predictor = open_predictor(network, None, False, options.threads, options.device)
     cases = held_out_cases(kept, each, sources.backgrounds, sources.shapes, pairs)
     scores = {name: score(predictor, case) for name, case in cases}
-    settings = {name: value for name, value in asdict(options).items() if not isinstance(value, Path | tuple)}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / SETTINGS).write_text(json.dumps({"arm": arm, **settings}, indent=1) + "\n")
+    write_settings(folder, told_settings(arm, options))
     (folder / SCORES).write_text(json.dumps(scores, indent=1) + "\n")
 
 

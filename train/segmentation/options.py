@@ -68,23 +68,27 @@ class Options:
 _DEFAULTS = {field.name: field.default for field in fields(Options)}
 
 
-def _option(flag: str, text: str, **settings: Any) -> Callable[..., Any]:
-    """Return a click option whose default stands in `Options` alone."""
-    default = _DEFAULTS[flag.split("/")[0].removeprefix("--").replace("-", "_")]
-    return click.option(flag, default=default, show_default=default is not None, help=text, **settings)
+def _option(flag: str, text: str, **settings: Any) -> tuple[str, Callable[..., Any]]:
+    """Return the name of an option and the click option, whose default stands in `Options` alone."""
+    name = flag.split("/")[0].removeprefix("--").replace("-", "_")
+    default = _DEFAULTS[name]
+    return name, click.option(flag, default=default, show_default=default is not None, help=text, **settings)
 
 
 _OPTIONS = (
-    click.option(
-        "--output",
-        required=True,
-        type=FOLDER,
-        help="Folder of the run: checkpoint and log. Resumed if it is there.",
+    (
+        "output",
+        click.option(
+            "--output",
+            required=True,
+            type=FOLDER,
+            help="Folder of the run: checkpoint and log. Resumed if it is there.",
+        ),
     ),
-    source_options,
+    ("sources", source_options),
     _option(
         "--initial",
-        "A checkpoint.pt to take the averaged weights from; a narrower network is grown.",
+        "A checkpoint, or a run's folder, to take the averaged weights from; a narrower network is grown.",
         type=EXISTING,
     ),
     _option("--patch", "Edge of a patch in voxels."),
@@ -133,8 +137,12 @@ _OPTIONS = (
 )
 
 
-def segmentation_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of stage 2."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+def segmentation_options(*left_out: str) -> Callable[..., Any]:
+    """Return what gives a command the options of stage 2, but for those left out, by their names in `Options`."""
+
+    def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name, option in reversed(_OPTIONS):
+            command = command if name in left_out else option(command)
+        return command
+
+    return decorated
