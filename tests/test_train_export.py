@@ -95,3 +95,21 @@ def test_a_narrower_network_is_grown_to_the_published_width_and_computes_the_sam
     wide = load_weights(run / "weights").network.eval()
     with torch.inference_mode():
         torch.testing.assert_close(wide(pair), narrow(pair), atol=2e-2, rtol=2e-2)  # stored in float16
+
+
+@pytest.mark.parametrize(("option", "value"), [("--threshold", "1"), ("--threshold", "0"), ("--peak", "1")])
+def test_an_operating_point_that_the_program_would_refuse_is_not_written(run, option, value):
+    assert exported(run).exit_code == 0
+    before = (run / "weights" / "manifest.json").read_bytes()
+    files = (run / "checkpoint.pt", "--facts", run / "facts.json", "--output", run / "weights")
+    result = CliRunner().invoke(export, [*map(str, files), "--width", "8", option, value])
+    assert result.exit_code == 2
+    assert (run / "weights" / "manifest.json").read_bytes() == before
+
+
+def test_what_is_no_checkpoint_is_refused_in_one_line(run):
+    (run / "checkpoint.pt").write_bytes(b"none")
+    result = exported(run)
+    assert result.exit_code == InputError.exit_code
+    assert "no segmentation network" in result.output
+    assert result.output.count("\n") == 1

@@ -13,15 +13,15 @@ import json
 from pathlib import Path
 
 import click
-import torch
 
 from lesionwise.errors import InputError
 from lesionwise.lesions import OperatingPoint
-from lesionwise.network import UNet
+from lesionwise.network import GROUPS, UNet
 from lesionwise.weights import save_weights
 from train.commandline import OneLineErrors
 from train.growth import grown
 from train.model_card import refresh
+from train.segmentation.stages import load_network
 
 FACTS = ("training_data", "training", "commit")
 
@@ -40,32 +40,37 @@ def read_facts(file: Path) -> dict[str, object]:
 
 
 @click.command(cls=OneLineErrors)
-@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
 @click.option("--facts", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "--threshold", default=0.5, show_default=True, help="Probability above which a voxel is lesion."
+    "--threshold",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Probability above which a voxel is lesion.",
 )
 @click.option(
-    "--peak", default=0.0, show_default=True, help="Probability that a lesion must exceed somewhere; 0: none."
+    "--peak",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Probability that a lesion must exceed somewhere; 0: none.",
 )
-@click.option("--width", default=24, show_default=True)
-@click.option("--groups", default=8, show_default=True)
+@click.option("--width", default=24, show_default=True, help="Channels of the network that is stored.")
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path))
-def main(
-    checkpoint: Path, facts: Path, threshold: float, peak: float, width: int, groups: int, output: Path
-) -> None:
-    """Write the averaged network of CHECKPOINT and its manifest."""
+def main(checkpoint: Path, facts: Path, threshold: float, peak: float, width: int, output: Path) -> None:
+    """Write the averaged network of CHECKPOINT, a file or the folder of a run, and its manifest."""
     stated = read_facts(facts)
-    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    network = UNet(width=width, groups=groups)
-    network.load_state_dict(grown(state["averaged"], network))
+    trained = load_network(checkpoint)
+    network = UNet(width=width)
+    network.load_state_dict(grown(trained.state_dict(), network))
     output.mkdir(parents=True, exist_ok=True)
     save_weights(
-        output, network, width, groups, OperatingPoint(threshold, peak), {**stated, "validation": {}}
+        output, network, width, GROUPS, OperatingPoint(threshold, peak), {**stated, "validation": {}}
     )
     refresh(output)
     click.echo(
-        f"{output}: {sum(p.numel() for p in network.parameters())} parameters after step {state['step']}; "
+        f"{output}: {sum(p.numel() for p in network.parameters())} parameters; "
         "python -m train.validate --record adds their scores"
     )
 

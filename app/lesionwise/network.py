@@ -12,6 +12,9 @@ PATCH_SIZE = 64
 DOWNSAMPLING = 8
 """Each axis of the input must be a multiple of this: three max-poolings halve it three times."""
 
+GROUPS = 8
+"""Of each group normalisation, as published."""
+
 
 def convolution(in_channels: int, out_channels: int) -> nn.Sequential:
     """Return a 3x3x3 convolution that keeps the size, then a ReLU."""
@@ -54,7 +57,7 @@ class UNet(nn.Module):
     `groups`) makes a quick network for tests.
     """
 
-    def __init__(self, width: int = 24, groups: int = 8, dropout: float = 0.5) -> None:
+    def __init__(self, width: int = 24, groups: int = GROUPS, dropout: float = 0.5) -> None:
         super().__init__()
         w = width
         self.encoder1 = nn.Sequential(

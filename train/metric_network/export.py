@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
+from train.commandline import OneLineErrors
 from train.metric_network.files import export_metric_network, load_metric_network
 
 
-@click.command()
+@click.command(cls=OneLineErrors)
 @click.argument("metric_network", type=click.Path(exists=True, path_type=Path))
 @click.option("--facts", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path))

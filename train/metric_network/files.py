@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lesionwise.errors import InputError
+from lesionwise.files import text_writer, write_whole
 from train.metric_network.network import MetricNetwork
 
 FILE = "metric_network.pt"
@@ -33,16 +34,21 @@ def export_metric_network(
 ) -> dict[str, Any]:
     """Write the tensors, and a manifest with their sha256 and `facts` (figures, command); return the manifest."""
     content = safetensors.torch.save({name: t.contiguous() for name, t in network.state_dict().items()})
-    manifest = {
+    computed = {
         "file": TENSORS,
         "sha256": hashlib.sha256(content).hexdigest(),
         "settings": network.settings,
         "step": step,
-        **facts,
     }
+    # Facts may be an older manifest, edited: what is computed wins.
+    manifest = {**computed, **facts, **computed}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / TENSORS).write_bytes(content)
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    write_whole(
+        {
+            folder / TENSORS: lambda file: file.write(content),
+            folder / MANIFEST: text_writer(json.dumps(manifest, indent=2) + "\n"),
+        }
+    )
     return manifest
 
 
