@@ -2,7 +2,9 @@
 
 import nibabel as nib
 import numpy as np
+import pytest
 
+from lesionwise.errors import InputError
 from train.lesion_shapes import LARGEST_MM3, SMALLEST_VOXELS, read_shapes
 
 LINE, CORNER = np.ones((1, 2, 3), bool), np.array([[[1, 1], [1, 0]], [[1, 1], [1, 1]]], bool)
@@ -31,3 +33,19 @@ def test_a_packed_library_gives_its_shapes_without_those_too_large(tmp_path):
         bits=np.concatenate(bits),
     )
     assert [shape.tolist() for shape in read_shapes([file])] == [CORNER.tolist(), LINE.tolist()]
+
+
+def test_what_holds_no_shape_is_refused_and_not_passed_over(tmp_path):
+    with pytest.raises(InputError, match="no lesion shape is in it"):
+        read_shapes([tmp_path])
+    (tmp_path / "library.npz").write_text("text")
+    with pytest.raises(InputError, match="no library of lesion shapes"):
+        read_shapes([tmp_path / "library.npz"])
+
+
+def test_masks_of_other_voxels_are_refused(tmp_path):
+    mask = np.zeros((8, 8, 8), np.uint8)
+    mask[2:4, 2:4, 2:4] = 1
+    nib.save(nib.Nifti1Image(mask, np.diag([1, 1, 3, 1])), tmp_path / "mask.nii.gz")
+    with pytest.raises(InputError, match="1 x 1 x 3 mm"):
+        read_shapes([tmp_path])

@@ -8,6 +8,7 @@ Each DIR that holds `flair.nii.gz` becomes one `.npz`: a `lesionwise.simulation.
 affine registration.
 """
 
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lesionwise.errors import InputError
 from lesionwise.network_grid import network_grid
 from lesionwise.preprocessing.bias_field import correct_bias_field
 from lesionwise.preprocessing.brain_extraction import PLAUSIBLE_BRAIN_ML, extract_brain
@@ -25,6 +27,7 @@ from lesionwise.scan_pair import WORKING_ORDER
 from lesionwise.simulation.anatomy import Anatomy, template_maps
 from lesionwise.volume import Volume, check_same_grid, read_mask, read_volume, to_orientation
 from train.array_files import store, stored
+from train.commandline import OneLineErrors
 
 # How far around the brain the head is kept: residue that an imperfect mask lets through.
 _HEAD_MM = 6.0
@@ -100,7 +103,7 @@ def _template_maps_on(flair: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
     return found[0], found[1], found[2]
 
 
-@click.command()
+@click.command(cls=OneLineErrors)
 @click.argument(
     "folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
@@ -108,12 +111,24 @@ def _template_maps_on(flair: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
     "--output", required=True, type=click.Path(path_type=Path), help="Folder for the prepared scans."
 )
 def main(folders: tuple[Path, ...], output: Path) -> None:
-    """Prepare each of FOLDERS that holds flair.nii.gz."""
+    """Prepare each of FOLDERS that holds flair.nii.gz.
+
+    Raises:
+        InputError: none does, or two have one name.
+    """
+    scans = [folder for folder in folders if (folder / "flair.nii.gz").is_file()]
+    if not scans:
+        raise InputError(f"{folders[0]}: no flair.nii.gz is in it or in the others; name folders of scans")
+    twice = sorted(name for name, count in Counter(f.resolve().name for f in scans).items() if count > 1)
+    if twice:
+        raise InputError(
+            f"{scans[0].parent}: two of the folders are named {twice[0]}; rename one, or prepare it elsewhere"
+        )
+    for folder in sorted(set(folders) - set(scans)):
+        click.echo(f"{folder}: no flair.nii.gz is in it; left out", err=True)
     output.mkdir(parents=True, exist_ok=True)
-    for folder in folders:
-        if not (folder / "flair.nii.gz").is_file():
-            continue
-        target = output / f"{folder.name}.npz"
+    for folder in scans:
+        target = output / f"{folder.resolve().name}.npz"
         if target.is_file():
             continue
         anatomy = prepare(folder)
