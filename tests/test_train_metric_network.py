@@ -1,12 +1,15 @@
 """The metric network: two heads with one interface, the published one's size counted by hand."""
 
+import json
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from lesionwise.errors import InputError, UsageError
+from train.metric_network.__main__ import main
 from train.metric_network.files import export_metric_network, load_metric_network, save_metric_network
 from train.metric_network.join import joined
 from train.metric_network.network import LesionCounts, MetricNetwork, as_log_odds, f1_of_counts
@@ -127,13 +130,17 @@ def test_joined_networks_estimate_the_mean(tmp_path):
     torch.testing.assert_close(again(*pair), (first(*pair) + second(*pair)) / 2)
     maps = torch.stack([network.counted(*pair)[1] for network in (first, second)]).mean(0)
     torch.testing.assert_close(again.counted(*pair)[1], maps)
-    with pytest.raises(UsageError, match="one width"):
-        joined([first, small("published")])
+    other = MetricNetwork("compact", 16, width=5, definition="intersection")
+    for unlike in (small("published"), other):
+        with pytest.raises(UsageError, match="one width and one definition"):
+            joined([first, unlike])
 
 
 def test_exported_files_give_the_same_network_and_no_other(tmp_path):
     network = small("compact").eval()
-    export_metric_network(tmp_path, network, step=12, facts={"mae": 0.05})
+    older = {"mae": 0.05, "step": 3, "sha256": "0", "settings": {"head": "published"}}  # a manifest, edited
+    export_metric_network(tmp_path, network, step=12, facts=older)
+    assert json.loads((tmp_path / "manifest.json").read_text())["mae"] == 0.05
     again, step = load_metric_network(tmp_path)
     pair = torch.rand(1, 16, 16, 16), torch.rand(1, 16, 16, 16)
     assert step == 12
@@ -222,7 +229,7 @@ def test_fine_tuning_learns_a_batch():
     kinds = torch.stack([found, 1 - found, found, 1 - found], 1).reshape(4, 4, 1, 1, 1)
     batch = masks, masks.roll(1, 0), found, kinds.expand(4, 4, 3, 3, 3) / 27
     first = metric_loss(network, batch)[1]["absolute_error"]
-    assert fine_tune(network, [batch] * 60, steps=60, rate=2e-3) < 0.7 * first
+    assert fine_tune(network, [batch] * 60, steps=60, rate=2e-3, gradient_weight=0.0) < 0.7 * first
 
 
 def test_a_walk_goes_up_f_by_the_step():
@@ -252,3 +259,25 @@ def test_walkers_bring_their_true_f1_and_are_replaced():
             )
         walkers.steps_left[0] = 0
     assert network.training
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--patch", "30"], "multiple of 8"),
+        (["--patch", "16"], "raise --patch"),
+        (["--head", "published", "--members", "2"], "published head has one"),
+        (["--width", "4", "--initial", "INITIAL"], "cannot start one with"),
+        (["--network-outputs", "INITIAL"], "record them again"),
+    ],
+)
+def test_a_training_that_cannot_begin_is_refused_in_one_line(tmp_path, arguments, told):
+    network = MetricNetwork("compact", 24, width=5)
+    save_metric_network(tmp_path, network, network.state_dict(), step=1)
+    initial = str(tmp_path / "metric_network.pt")
+    arguments = [initial if word == "INITIAL" else word for word in arguments]
+    result = CliRunner().invoke(main, ["--output", str(tmp_path / "run"), "--patch", "24", *arguments])
+    assert result.exit_code in (InputError.exit_code, UsageError.exit_code)
+    assert told in result.output
+    assert result.output.count("\n") == 1
+    assert not (tmp_path / "run").exists()

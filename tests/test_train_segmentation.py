@@ -204,6 +204,7 @@ def test_two_processes_follow_the_curve_of_one_with_the_summed_batch(
     [
         ({"lesion_loss": "metric-network"}, "--metric-network"),
         ({"batch": 3, "shards": 2}, "does not divide"),
+        ({"batch": 9, "pairs_in_block": 2, "patches_per_pair": 4}, "more than the 8 patches"),
     ],
 )
 def test_options_that_do_not_fit_together_are_refused(tmp_path, changes, word):
@@ -212,10 +213,36 @@ def test_options_that_do_not_fit_together_are_refused(tmp_path, changes, word):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_metric_network_that_no_loss_asks_for_is_refused(tmp_path):
-    told = CliRunner().invoke(main, ["--output", str(tmp_path / "run"), "--metric-network", str(tmp_path)])
+def test_a_metric_network_of_another_definition_is_refused(tmp_path):
+    network = MetricNetwork("compact", PATCH, width=5, definition="intersection")
+    save_metric_network(tmp_path, network, network.state_dict(), step=1)
+    with pytest.raises(UsageError, match="intersection, not organisers"):
+        train(options(tmp_path / "run", lesion_loss="metric-network", metric_network=tmp_path))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_start_that_is_no_network_is_refused(tmp_path):
+    (tmp_path / "start.pt").write_bytes(b"none")
+    with pytest.raises(InputError, match=r"start\.pt.*no segmentation network"):
+        train(options(tmp_path / "run", initial=tmp_path / "start.pt"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needs"),
+    [
+        (["--metric-network", "."], "--lesion-loss metric-network"),
+        (["--refresh-metric", "1"], "--lesion-loss metric-network"),
+        (["--lesion-loss", "blob", "--refresh-metric", "1"], "--lesion-loss metric-network"),
+        (["--balance-gradients"], "a --lesion-loss"),
+        (["--synthetic-share", "0.5"], "--data"),
+        (["--fold", "1"], "--data"),
+    ],
+)
+def test_an_option_without_effect_is_refused(tmp_path, arguments, needs):
+    told = CliRunner().invoke(main, ["--output", str(tmp_path / "run"), *arguments])
     assert told.exit_code == UsageError.exit_code
-    assert "add --lesion-loss metric-network" in told.output
+    assert f"add {needs}, or leave it out" in told.output
     assert not (tmp_path / "run").exists()
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lesionwise.overlap import Mode
 from train.commandline import OneLineErrors
 from train.lesion_shapes import read_shapes
 from train.metric_network.corruptions import Shapes, random_boxes, random_truth
@@ -64,7 +65,9 @@ class Outcome:
     steps: int
 
 
-def patches_with_errors(count: int, size: int, shapes: Shapes, seed: int) -> list[Patch]:
+def patches_with_errors(
+    count: int, size: int, shapes: Shapes, seed: int, definition: Mode = "organisers"
+) -> list[Patch]:
     """Return patches with one error each, the three kinds in turn; all other lesions are predicted exactly."""
     rng = np.random.default_rng(seed)
     patches: list[Patch] = []
@@ -73,7 +76,7 @@ def patches_with_errors(count: int, size: int, shapes: Shapes, seed: int) -> lis
         lesions = random_truth(shapes, size, 0.5, rng)
         truth = paint(lesions, size)
         prediction = _with_error(lesions, shapes, size, error, rng)
-        if prediction is None or patch_f1(prediction, truth) == 1:
+        if prediction is None or patch_f1(prediction, truth, definition) == 1:
             continue
         missed = truth & ~prediction
         patches.append(Patch(soften(prediction, missed, draw_softening(rng)), truth, error))
@@ -87,20 +90,25 @@ def patches_from_network(outputs: NetworkOutputs, count: int) -> list[Patch]:
 
 
 def held_out_patches(
-    count: int, size: int, real: Sequence[Mask], outputs: NetworkOutputs | None, seed: int
+    count: int,
+    size: int,
+    real: Sequence[Mask],
+    outputs: NetworkOutputs | None,
+    seed: int,
+    definition: Mode = "organisers",
 ) -> list[Patch]:
     """Return patches of the held-out outputs, if there are outputs, or else of simulated and held-out `real` shapes."""
     if outputs is not None:
         return patches_from_network(outputs.part(is_held_out=True), count)
     seed += HELD_OUT_SEED
     boxes = random_boxes(np.random.default_rng(seed), 200, left_for_training(real, is_held_out=True))
-    return patches_with_errors(count, size, Shapes(boxes), seed)
+    return patches_with_errors(count, size, Shapes(boxes), seed, definition)
 
 
-def follow(loss: Loss, patch: Patch, reached: float = REACHED) -> Outcome:
+def follow(loss: Loss, patch: Patch, reached: float = REACHED, definition: Mode = "organisers") -> Outcome:
     """Descend the loss on the logits of a patch and return what it did."""
     probabilities, before, after, taken = ascended(loss, patch, STEPS, reached)
-    f1 = [patch_f1(p > 0.5, patch.truth) for p in (patch.probabilities, probabilities)]
+    f1 = [patch_f1(p > 0.5, patch.truth, definition) for p in (patch.probabilities, probabilities)]
     return Outcome(patch.error, f1[0], f1[1], before, after, taken)
 
 
@@ -203,9 +211,10 @@ def main(
     network, _ = load_metric_network(metric_network)
     size = int(network.settings["patch"])
     outputs = NetworkOutputs.load(network_outputs) if network_outputs else None
-    chosen = held_out_patches(patches, size, read_shapes(shapes), outputs, seed)
+    chosen = held_out_patches(patches, size, read_shapes(shapes), outputs, seed, network.definition)
     outcomes = {
-        name: [follow(loss, patch) for patch in chosen] for name, loss in losses(network, alpha).items()
+        name: [follow(loss, patch, definition=network.definition) for patch in chosen]
+        for name, loss in losses(network, alpha).items()
     }
     output.mkdir(parents=True, exist_ok=True)
     rows = {name: [asdict(outcome) for outcome in group] for name, group in outcomes.items()}

@@ -19,12 +19,14 @@ def joined(networks: Sequence[MetricNetwork]) -> MetricNetwork:
     """Return one network with the members of all; the patch it names is the first one's.
 
     Raises:
-        UsageError: one has the published head, or their widths differ.
+        UsageError: one has the published head, or their widths or definitions of F1 differ.
     """
     first = networks[0].settings
     for settings in (network.settings for network in networks):
-        if settings["head"] != "compact" or settings["width"] != first["width"]:
-            raise UsageError("only metric networks with compact heads of one width can be joined")
+        if settings["head"] != "compact" or any(settings[k] != first[k] for k in ("width", "definition")):
+            raise UsageError(
+                "only metric networks with compact heads of one width and one definition of F1 can be joined"
+            )
     members = [member for network in networks for member in network.members]
     result = MetricNetwork(**{**first, "members": len(members)})  # type: ignore[arg-type]
     for own, given in zip(result.members, members, strict=True):

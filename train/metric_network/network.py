@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lesionwise.overlap import Mode
+
 Head = Literal["published", "compact"]
 HEADS: tuple[Head, ...] = ("published", "compact")
 
@@ -44,8 +46,10 @@ class MetricNetwork(nn.Module):
         width: int | None = None,
         dropout: float = DROPOUT,
         members: int = 1,
+        definition: Mode = "organisers",
     ) -> None:
         """`width`: of the first layer, by default that of WIDTHS. `patch`: edge in voxels; it binds the published head.
+        `definition`: of the F1 that the network is taught, see `targets`; kept with it.
 
         Raises ValueError for a head that is none of HEADS, a `patch` that is no multiple of 8, or several members of the
         published head.
@@ -58,7 +62,15 @@ class MetricNetwork(nn.Module):
             raise ValueError(f"{members} members: the published head has one, the compact one at least one")
         super().__init__()
         w = width or WIDTHS[head]
-        self.settings = {"head": head, "patch": patch, "width": w, "dropout": dropout, "members": members}
+        self.definition: Mode = definition
+        self.settings = {
+            "head": head,
+            "patch": patch,
+            "width": w,
+            "dropout": dropout,
+            "members": members,
+            "definition": definition,
+        }
         self.members = nn.ModuleList(
             Published(w, patch, dropout) if head == "published" else Compact(w) for _ in range(members)
         )

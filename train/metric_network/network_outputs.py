@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,17 +89,19 @@ class NetworkOutputs:
         """Read what `save` wrote.
 
         Raises:
-            InputError: the file does not say which outputs are held out, as older ones.
+            InputError: it is no such file, or does not say which outputs are held out, as older ones.
         """
-        with np.load(file) as arrays:
-            if "held_out" not in arrays:
-                raise InputError(
-                    f"{file}: it does not say which outputs are held out; "
-                    "record them again with train.metric_network.record_outputs"
-                )
+        try:
+            with np.load(file) as stored:
+                arrays = dict(stored)
             shape = tuple(arrays["shape"])
             truths = np.unpackbits(arrays["truths"])[: np.prod(shape)].reshape(shape).astype(np.bool_)
             return NetworkOutputs(arrays["levels"], truths, arrays["f1"], arrays["held_out"])
+        except (ValueError, KeyError, BadZipFile) as error:
+            raise InputError(
+                f"{file}: it lacks outputs, or which of them are held out ({error}); "
+                "record them again with train.metric_network.record_outputs"
+            ) from error
 
     def save(self, file: Path) -> None:
         """Write a compressed `.npz`."""

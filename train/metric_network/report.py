@@ -93,8 +93,9 @@ def measure(
     `sources`: real_boxes, real_masks, outputs, as for `MaskPairs`. A network's own outputs count among the soft maps and
     are left out of the hard ones.
     """
-    hard = replace(stream_settings, hard_share=1.0, network_share=0.0, uses=1)
-    soft = replace(stream_settings, hard_share=0.0, uses=1)
+    plain = replace(stream_settings, uses=1, jump_share=0.0)
+    hard = replace(plain, hard_share=1.0, network_share=0.0)
+    soft = replace(plain, hard_share=0.0)
     return {
         name: estimated(
             network, held_out_batches(MaskPairs(settings, seed + HELD_OUT_SEED, **sources), count)
@@ -183,7 +184,8 @@ def main(
     size = patch or int(network.settings["patch"])
     outputs = NetworkOutputs.load(network_outputs).part(is_held_out=True) if network_outputs else None
     boxes = left_for_training(read_shapes(shapes), is_held_out=True)
-    results = measure(network, PairSettings(size=size), pairs, seed, real_boxes=boxes, outputs=outputs)
+    settings = PairSettings(size=size, definition=network.definition)
+    results = measure(network, settings, pairs, seed, real_boxes=boxes, outputs=outputs)
     title = f"Metric network, {network.settings['head']} head, {step} steps, patches of {size}"
     click.echo(table(write_report(results, output, title)))
 

@@ -74,9 +74,12 @@ def gradient_loss(network: MetricNetwork, batch: PairBatch, precision: torch.dty
     return (ENOUGH - cosines).clamp(min=0).mean()
 
 
-def fine_tune(network: MetricNetwork, batches: Iterable[PairBatch], steps: int, rate: float) -> float:
+def fine_tune(
+    network: MetricNetwork, batches: Iterable[PairBatch], steps: int, rate: float, gradient_weight: float
+) -> float:
     """Train the network on `steps` of the batches with a new Adam; return the mean absolute error on the last half.
 
+    `gradient_weight`: as for `metric_loss`.
     The network ends up in train mode and unfrozen.
     """
     network.train().requires_grad_(True)
@@ -84,7 +87,7 @@ def fine_tune(network: MetricNetwork, batches: Iterable[PairBatch], steps: int, 
     precision = choose_precision("auto", next(network.parameters()).device)
     errors = []
     for _, batch in zip(range(steps), batches, strict=False):
-        loss, parts = metric_loss(network, batch, precision)
+        loss, parts = metric_loss(network, batch, precision, gradient_weight)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)

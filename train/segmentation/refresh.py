@@ -7,7 +7,7 @@ from torch import nn
 from lesionwise.overlap import Mode
 from train import distributed
 from train.metric_network.mask_pairs import MaskPairs, PairSettings
-from train.metric_network.network_outputs import NetworkOutputs
+from train.metric_network.network_outputs import NetworkOutputs, left_for_training
 from train.metric_network.training import fine_tune
 from train.patches import PatchSettings
 from train.segmentation.metric_loss import MetricLoss
@@ -27,6 +27,7 @@ class Refresh:
         patches: patches whose outputs F sees each time, fresh ones.
         steps: optimiser steps, each of `batch` pairs.
         rate: learning rate of Adam.
+        gradient_weight: of the term that keeps F's gradient pointing to the errors; the squared error alone would spoil it.
     """
 
     every: int
@@ -34,6 +35,7 @@ class Refresh:
     steps: int = 100
     batch: int = 4
     rate: float = 1e-4
+    gradient_weight: float = 0.05
     definition: Mode = "organisers"
 
     def run(
@@ -58,10 +60,10 @@ class Refresh:
                     settings.size, self.batch, network_share=NETWORK_SHARE, definition=self.definition
                 ),
                 seed + EPOCH_SEED + epoch,
-                real_boxes=sources.shapes,
+                real_boxes=left_for_training(sources.shapes, is_held_out=False),
                 outputs=outputs,
             )
-            error = fine_tune(metric_network, pairs, self.steps, self.rate)
+            error = fine_tune(metric_network, pairs, self.steps, self.rate, self.gradient_weight)
         distributed.share_parameters(metric_network)
         loss.freeze()
         return {"refresh/absolute_error": error}

@@ -26,7 +26,7 @@ from train.segmentation.metric_loss import MetricLoss
 from train.segmentation.objective import LesionLoss, Objective
 from train.segmentation.options import Options
 from train.segmentation.refresh import Refresh
-from train.segmentation.stages import is_stage, save_stage
+from train.segmentation.stages import is_stage, load_network, save_stage
 from train.segmentation.validation import Validation
 from train.sources import Sources, TrainingStream, open_sources
 
@@ -49,7 +49,9 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
     torch.set_num_threads(options.threads)
     torch.backends.cudnn.benchmark = True  # patches have one size: the fastest convolution is looked for once
     shards = _shards(options)
+    settings = patch_settings(options, shards)
     lesion_loss = _lesion_loss(options, device)
+    start = None if options.initial is None else load_network(options.initial).state_dict()
     sources = _sources(options)
     options.output.mkdir(parents=True, exist_ok=True)
 
@@ -59,9 +61,8 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
     if device.type == "cpu" and precision == torch.float32:
         accelerate(network)
     network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
-    if options.initial is not None:
-        narrow = torch.load(options.initial, weights_only=True, map_location="cpu")["averaged"]
-        network.load_state_dict(grown(narrow, network, GROWTH_NOISE, options.seed))
+    if start is not None:
+        network.load_state_dict(grown(start, network, GROWTH_NOISE, options.seed))
     optimizer = torch.optim.Adam(network.parameters(), lr=options.rate, betas=(0.9, 0.999))
     learned = lesion_loss if isinstance(lesion_loss, MetricLoss) else None
     more = {"metric_network": learned.metric_network} if learned and options.refresh_metric else {}
@@ -78,7 +79,6 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
         print(f"going on from step {run.step}")
     distributed.seed_apart(options.seed + run.step)
 
-    settings = patch_settings(options, shards)
     own = range(distributed.rank(), shards, distributed.processes())
     objective = Objective(lesion_loss, options.alpha, options.cross_entropy, options.balance_gradients)
     if options.compile:
@@ -133,6 +133,11 @@ def patch_settings(options: Options, shards: int = 1) -> PatchSettings:
     """Return what the patches of one shard are made of."""
     # A pair takes seconds to make, so that small patches are drawn in greater number.
     per_pair = options.patches_per_pair or max(PatchSettings.patches_per_pair, 48 * 32**3 // options.patch**3)
+    if options.batch // shards > options.pairs_in_block * per_pair:
+        raise UsageError(
+            f"a batch of {options.batch // shards} is more than the {options.pairs_in_block * per_pair} patches of a block "
+            "of pairs; raise --pairs-in-block or --patches-per-pair"
+        )
     return PatchSettings(
         size=options.patch,
         batch=options.batch // shards,
@@ -229,6 +234,11 @@ def _lesion_loss(options: Options, device: torch.device) -> LesionLoss | None:
         raise UsageError(
             f"{options.metric_network}: this metric network takes patches of {network.settings['patch']} voxels only, "
             f"not {options.patch}; train one for them"
+        )
+    if network.definition != options.definition:
+        raise UsageError(
+            f"{options.metric_network}: this metric network estimates the F1 of the definition {network.definition}, "
+            f"not {options.definition}; name that with --definition, or train another"
         )
     if not distributed.rank():
         print(
