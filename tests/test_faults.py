@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -49,8 +50,8 @@ def test_killed_at_any_moment(tmp_path, milliseconds):
     assert {path.name for path in tmp_path.iterdir()} <= set(NAMES)
 
 
-@settings(max_examples=4)
-@given(fails_at=st.integers(0, 3))
+@settings(max_examples=6)
+@given(fails_at=st.integers(0, 5))
 def test_a_crash_between_any_two_steps_never_mixes_old_and_new(tmp_path_factory, fails_at):
     folder = tmp_path_factory.mktemp("steps")
     write(folder, b"a")
@@ -71,9 +72,43 @@ def test_a_crash_between_any_two_steps_never_mixes_old_and_new(tmp_path_factory,
 
     with pytest.MonkeyPatch.context() as patch, suppress(Killed):
         patch.setattr(os, "replace", step(os.replace))
+        patch.setattr(Path, "rename", step(Path.rename))
         write(folder, b"b")
     found = {(folder / name).read_bytes() for name in NAMES if (folder / name).exists()}
     assert len(found) <= 1
+
+
+@pytest.mark.parametrize("stuck", NAMES)
+def test_where_an_old_file_cannot_be_replaced_all_are_as_they_were(tmp_path, monkeypatch, stuck):
+    write(tmp_path, b"a")
+
+    def sticky(real):
+        def call(path, target):
+            if stuck in (Path(path).name, Path(target).name):
+                raise PermissionError(1, "Operation not permitted")
+            return real(path, target)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", sticky(os.replace))
+        patch.setattr(Path, "rename", sticky(Path.rename))
+        with pytest.raises(InputError, match=rf"{stuck}: cannot be written \(Operation not permitted\)"):
+            write(tmp_path, b"b")
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert kept == dict.fromkeys(NAMES, b"a" * SIZE)
+
+
+def test_another_users_file_in_a_sticky_folder_is_refused_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "mask").touch()
+    tmp_path.chmod(0o1777)
+    check_outputs([tmp_path / "mask"], [])  # one's own
+    monkeypatch.setattr(os, "geteuid", lambda: (tmp_path / "mask").stat().st_uid + 1)
+    with pytest.raises(InputError, match="mask: this file is another user's"):
+        check_outputs([tmp_path / "mask"], [])
+    check_outputs([tmp_path / "new"], [])
+    tmp_path.chmod(0o777)
+    check_outputs([tmp_path / "mask"], [])
 
 
 def test_temporary_files_of_a_living_process_and_of_other_outputs_are_left(tmp_path):

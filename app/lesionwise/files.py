@@ -5,11 +5,13 @@ sees half a file, and an existing file stays until its successor is complete. A 
 leaves its temporary files; the next one that writes the same file removes them.
 """
 
+import errno
 import fcntl
 import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -83,27 +85,29 @@ def write_whole(writers: Mapping[Path, Writer]) -> None:
 
     New files never stand beside old ones of the same call: between the steps some may be missing.
 
-    Permissions follow the umask. Raises `InputError` where a file cannot be written (no such folder, no
-    permission, disk full); then no file has changed and no temporary file is left.
+    Permissions follow the umask. Raises `InputError` where a file cannot be written or replaced (no such folder, no
+    permission, disk full, another user's file in a sticky folder); then no file has changed and no temporary file is left.
     """
     temporary: dict[Path, Path] = {}
+    aside: dict[Path, Path] = {}
     try:
         for path, write in writers.items():
-            try:
+            with _for_people(path):
                 temporary[path] = _temporary_name(path)
                 _write_new(temporary[path], write)
-            except OSError as error:
-                raise _unwritable(path, error) from error
         for path in list(writers)[1:]:
-            with suppress(OSError):  # mostly there is none; what cannot be removed cannot be replaced either
-                path.unlink(missing_ok=True)
+            with _for_people(path):
+                aside[path] = _temporary_name(path)
+                _set_aside(path, aside[path])
         for path in writers:
-            try:
+            with _for_people(path):
                 os.replace(temporary[path], path)  # noqa: PTH105 - the one call that says "in one step"
-            except OSError as error:
-                raise _unwritable(path, error) from error
     finally:
-        for leftover in temporary.values():
+        if any(temporary[path].exists() for path in list(temporary)[:1]):  # no new file has its name
+            for path, old in aside.items():
+                with suppress(OSError):  # there was none
+                    old.rename(path)
+        for leftover in (*temporary.values(), *aside.values()):
             with suppress(OSError):
                 leftover.unlink(missing_ok=True)
 
@@ -116,6 +120,14 @@ def json_writer(content: Mapping[str, Any]) -> Writer:
 def text_writer(text: str) -> Writer:
     """Return what writes a text in UTF-8."""
     return lambda file: file.write(text.encode())
+
+
+def _set_aside(path: Path, aside: Path) -> None:
+    """Rename a file, if there is one: what cannot be renamed cannot be replaced either."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    with suppress(FileNotFoundError):
+        path.rename(aside)
 
 
 def _write_new(path: Path, write: Writer) -> None:
@@ -147,12 +159,24 @@ def _check_writable(path: Path) -> None:
             raise InputError(f"{path}: this output is a folder; give the name of a file")
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: this output is a device or a pipe; give the name of a file")
+        if _is_anothers(path):
+            raise InputError(
+                f"{path}: this file is another user's, and its folder lets nobody else replace it; give another name"
+            )
         _write_new(probe, lambda _: None)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
+
+
+def _is_anothers(path: Path) -> bool:
+    """Tell whether a file is there that only its owner may replace: another user's in a sticky folder, such as /tmp."""
+    if not os.path.lexists(path):
+        return False
+    folder, user = path.parent.stat(), os.geteuid()
+    return bool(folder.st_mode & stat.S_ISVTX) and user not in (0, folder.st_uid, path.lstat().st_uid)
 
 
 def _identity(path: Path) -> tuple[int, ...] | None:
@@ -174,6 +198,15 @@ def _same_file(output: Path, source: Path) -> bool:
 
 def _temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
+
+
+@contextmanager
+def _for_people(path: Path) -> Iterator[None]:
+    """Turn an `OSError` into the `InputError` that says that `path` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:
