@@ -171,9 +171,28 @@ def test_outputs_over_the_inputs_are_refused_and_leave_them(run, patients, known
     shutil.rmtree(patients / "patient000")
     before = (patients / "patient001" / TIME1).read_bytes()
     code, err = run(patients, "-o", patients, "--quiet")
+    assert code == 2
+    assert f"patient001/{TIME1}: no earlier preprocess wrote this file" in err
+    for patient in patients.iterdir():  # as if an earlier run had written them
+        (patient / REPORT).touch()
+    code, err = run(patients, "-o", patients, "--quiet")
     assert code == 1
     assert "is the input" in err
     assert (patients / "patient001" / TIME1).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", [TIME1, TIME2, BRAIN_MASK, TRUTHS[2]])
+def test_files_of_another_cohort_are_not_replaced_and_nothing_is_done(run, case, patients, tmp_path, name):
+    theirs = tmp_path / "cohort" / "patient003" / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"raw")
+    pair = ("-t1", case[0], "-t2", case[1], "--brain-mask", case[2])
+    for arguments in ((patients, "-o", tmp_path / "cohort"), (*pair, "-o", theirs.parent)):
+        code, err = run(*arguments, "--quiet")
+        assert code == 2
+        assert f"{theirs}: no earlier preprocess wrote this file" in err
+    assert [path for path in (tmp_path / "cohort").rglob("*") if path.is_file()] == [theirs]
+    assert theirs.read_bytes() == b"raw"
 
 
 @pytest.mark.parametrize(

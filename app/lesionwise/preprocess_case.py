@@ -1,5 +1,6 @@
 """The story of `lesionwise preprocess`: two scans in, the images that a network would be given and the brain mask out."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any, BinaryIO
 import torch
 
 from lesionwise import __version__
-from lesionwise.challenge_layout import BRAIN_MASK, TIME1, TIME2
+from lesionwise.challenge_layout import BRAIN_MASK, TIME1, TIME2, TRUTHS
+from lesionwise.errors import UsageError
 from lesionwise.files import Writer, check_outputs, json_writer, output_folder, unchanged, write_whole
 from lesionwise.preprocessing.brain_routes import DEFAULT_EXTRACTION
 from lesionwise.preprocessing.recipe import CPU, DEFAULT_RECIPE, RECIPES, Recipe, preprocess_pair
@@ -63,6 +65,21 @@ class Options:
     device: torch.device = CPU
 
 
+def check_replaceable(cases: Iterable[PreprocessCase]) -> None:
+    """Raise `UsageError` where a case's folder holds scans, masks or truths that no earlier run has written.
+
+    They have the names of what would be written, and may be another cohort's raw scans.
+    """
+    for case in cases:
+        names = (TIME1, TIME2, BRAIN_MASK, *TRUTHS)
+        there = [path for name in names if (path := case.folder / name).exists()]
+        if there and not (case.folder / REPORT).is_file():
+            raise UsageError(
+                f"{there[0]}: no earlier preprocess wrote this file (there is no {REPORT} beside it);"
+                " name another folder to write into"
+            )
+
+
 def preprocess_case(case: PreprocessCase, options: Options, progress: Progress) -> dict[str, Any]:
     """Preprocess one case, write its outputs into its folder and return what the report holds.
 
@@ -114,13 +131,14 @@ def _preprocess(case: PreprocessCase, options: Options, progress: Progress) -> d
         "seconds": progress.seconds,
     }
     with progress.step("writing"):
-        writers: dict[Path, Writer] = {}
+        # The report first: it is never missing beside the others, even if this process is killed, so that the next
+        # start knows them as its own.
+        writers: dict[Path, Writer] = {case.folder / REPORT: json_writer(report)}
         for name, image, scan in ((TIME1, images[0], study.time1), (TIME2, images[1], study.time2)):
             path = case.folder / name
             writers[path] = image_writer(path, in_order_of(image, inside, scan), scan)
         mask_path = case.folder / BRAIN_MASK
         writers[mask_path] = mask_writer(mask_path, study.brain.data, study.time1)
-        writers[case.folder / REPORT] = json_writer(report)
         for name, content in copies.items():
             writers[case.folder / name] = partial(_write_bytes, content=content)
         write_whole(writers)

@@ -66,7 +66,7 @@ def command(
     from dataclasses import replace
 
     from lesionwise.devices import choose_device, use_threads
-    from lesionwise.preprocess_case import Options, PreprocessCase, preprocess_case
+    from lesionwise.preprocess_case import Options, PreprocessCase, check_replaceable, preprocess_case
     from lesionwise.preprocess_folder import find_patients, preprocess_patients
     from lesionwise.progress import show_progress
 
@@ -76,10 +76,12 @@ def command(
     options = Options(recipe, register, brain_extraction, threads, choose_device(device, lambda _line: None))
     if time1 and time2 and not patients:
         case = PreprocessCase(time1, time2, output, brain_mask=brain_mask, template=template)
+        check_replaceable([case])
         with show_progress(quiet) as progress:
             preprocess_case(case, options, progress)
     elif patients and not (time1 or time2 or brain_mask):
         cases = find_patients(patients, output, template, copy_truths=not register)
+        check_replaceable(cases)
 
         def preprocess(case: PreprocessCase) -> None:
             with show_progress(quiet) as progress:
