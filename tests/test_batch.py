@@ -205,6 +205,22 @@ def test_each_case_gets_a_page_and_one_of_an_earlier_mask_does_not_count(
     assert (computed, links()) == (["a", "c"], ["a", "c"])
 
 
+def test_a_page_and_a_map_of_an_earlier_mask_go_with_it_unless_others_wrote_them(
+    batch, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("lesionwise.pipeline.place_case", lambda *_: None)
+    first, other = tmp_path / "out/a", tmp_path / "out/c"
+    batch("--report", "--probabilities")
+    (other / "report.json").write_text("[" * 100_000)  # nothing says any more who wrote its page and map
+    batch("--threshold", "0.9", "--probabilities")
+    written = {"segmentation.nii.gz", "report.json", "probabilities.nii.gz"}
+    assert {path.name for path in first.iterdir()} == written
+    assert {path.name for path in other.iterdir()} == written | {"report.html"}
+    batch("--threshold", "0.8")
+    assert {path.name for path in first.iterdir()} == written - {"probabilities.nii.gz"}
+    assert {path.name for path in other.iterdir()} == written - {"probabilities.nii.gz"} | {"report.html"}
+
+
 def test_a_report_that_is_damaged_is_not_taken_for_a_finished_case(batch, tmp_path, computed):
     batch()
     computed.clear()

@@ -1,7 +1,10 @@
 """The files of a case: what is read, what is written, and what else was asked for."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lesionwise.report.page import REPORT_PAGE, REPORT_TABLE
 
@@ -11,6 +14,7 @@ class Case:
     """The files of one case: two scans in, a mask and on request more out.
 
     `report`: a folder, made where it is missing, for the page `REPORT_PAGE` and the same table as `table`.
+    `former_probabilities`, `former_page`: where an earlier run wrote what is not asked for now, if it did.
     """
 
     time1: Path
@@ -20,6 +24,8 @@ class Case:
     table: Path | None = None
     brain_mask: Path | None = None
     report: Path | None = None
+    former_probabilities: Path | None = None
+    former_page: Path | None = None
 
     @property
     def inputs(self) -> dict[str, Path]:
@@ -48,3 +54,25 @@ class Case:
     def page(self) -> Path | None:
         """The page of the report."""
         return self.report / REPORT_PAGE if self.report else None
+
+
+def earlier_report(case: Case) -> dict[str, Any] | None:
+    """Return what the table of a case holds before this run writes it, or None; it may be another program's."""
+    try:
+        report = json.loads(case.table.read_bytes()) if case.table else None
+    except (OSError, ValueError, RecursionError):
+        return None
+    return report if isinstance(report, dict) else None
+
+
+def also_written(report: Mapping[str, Any]) -> list[Any]:
+    """Return the `extras` that were written with a report; none where it does not say so."""
+    told = report.get("also_written")
+    return told if isinstance(told, list) else []
+
+
+def outdated_extras(case: Case) -> list[Path]:
+    """Return what the earlier report says was written with it and this run does not replace: it tells of another mask."""
+    told = also_written(earlier_report(case) or {})
+    former = {"probabilities": case.former_probabilities, "report": case.former_page}
+    return [path for name, path in former.items() if path and name in told]

@@ -80,10 +80,11 @@ def output_folder(folder: Path) -> Iterator[None]:
         raise
 
 
-def write_whole(writers: Mapping[Path, Writer]) -> None:
+def write_whole(writers: Mapping[Path, Writer], outdated: Iterable[Path] = ()) -> None:
     """Write several files, each in one step: all under temporary names first, then all renamed.
 
-    New files never stand beside old ones of the same call: between the steps some may be missing.
+    New files never stand beside old ones of the same call: between the steps some may be missing. `outdated`: files of
+    an earlier run that have no successor in this one and go with its others.
 
     Permissions follow the umask. Raises `InputError` where a file cannot be written or replaced (no such folder, no
     permission, disk full, another user's file in a sticky folder); then no file has changed and no temporary file is left.
@@ -95,7 +96,7 @@ def write_whole(writers: Mapping[Path, Writer]) -> None:
             with _for_people(path):
                 temporary[path] = _temporary_name(path)
                 _write_new(temporary[path], write)
-        for path in list(writers)[1:]:
+        for path in [*list(writers)[1:], *outdated]:
             with _for_people(path):
                 aside[path] = _temporary_name(path)
                 _set_aside(path, aside[path])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lesionwise.calibration import tempered
 from lesionwise.case_description import describe_case, file_hashes
-from lesionwise.case_files import Case
+from lesionwise.case_files import Case, outdated_extras
 from lesionwise.engine import Engine, Settings
 from lesionwise.files import (
     Writer,
@@ -188,7 +188,7 @@ def finish_case(
         with progress.step("drawing the report"):
             page = case_page(report, case_images(study, mask, probability))
     with progress.step("writing"):
-        write_whole(writers(case, mask, probability, report, page, study.output))
+        write_whole(writers(case, mask, probability, report, page, study.output), outdated_extras(case))
     progress.note(f"{len(lesions)} new lesions, {report['new_lesion_volume_mm3']:g} mm3")
     return report
 

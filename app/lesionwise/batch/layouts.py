@@ -15,7 +15,7 @@ from lesionwise.case_files import Case
 from lesionwise.challenge_layout import PROBABILITIES, SEGMENTATION, TIME1, TIME2
 from lesionwise.errors import InputError, UsageError
 from lesionwise.files import text_writer, write_whole
-from lesionwise.report.page import REPORT_TABLE
+from lesionwise.report.page import REPORT_PAGE, REPORT_TABLE
 
 BIDS_VERSION = "1.10.0"
 GENERATOR = "lesionwise"
@@ -146,14 +146,8 @@ def _bids(source: Path, target: Path, extras: Extras) -> list[BatchCase]:
             pair, problem = _bids_pair(before, scans1, after, scans2)
             folder = target / subject.name / after
             stem = folder / "anat" / f"{name}_desc-newLesions"
-            case = Case(
-                *pair,
-                output=stem.with_name(f"{stem.name}_mask.nii.gz"),
-                probabilities=stem.with_name(f"{stem.name}_probseg.nii.gz") if extras.probabilities else None,
-                table=folder / REPORT_TABLE,
-                report=folder if extras.report else None,
-            )
-            cases.append(BatchCase(name, case, folder, problem))
+            images = stem.with_name(f"{stem.name}_mask.nii.gz"), stem.with_name(f"{stem.name}_probseg.nii.gz")
+            cases.append(BatchCase(name, _case(pair, folder, *images, extras), folder, problem))
     return cases
 
 
@@ -185,15 +179,28 @@ def _bids_pair(
 def _in_one_folder(
     name: str, pair: tuple[Path, Path], folder: Path, extras: Extras, brain_mask: Path | None = None
 ) -> BatchCase:
-    case = Case(
+    images = folder / SEGMENTATION, folder / PROBABILITIES
+    return BatchCase(name, _case(pair, folder, *images, extras, brain_mask), folder)
+
+
+def _case(
+    pair: tuple[Path, Path],
+    folder: Path,
+    output: Path,
+    probabilities: Path,
+    extras: Extras,
+    brain_mask: Path | None = None,
+) -> Case:
+    return Case(
         *pair,
-        output=folder / SEGMENTATION,
-        probabilities=folder / PROBABILITIES if extras.probabilities else None,
+        output=output,
+        probabilities=probabilities if extras.probabilities else None,
         table=folder / REPORT_TABLE,
         brain_mask=brain_mask,
         report=folder if extras.report else None,
+        former_probabilities=None if extras.probabilities else probabilities,
+        former_page=None if extras.report else folder / REPORT_PAGE,
     )
-    return BatchCase(name, case, folder)
 
 
 def _visible(folder: Path, pattern: str = "*") -> list[Path]:

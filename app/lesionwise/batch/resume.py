@@ -1,11 +1,10 @@
 """Whether a case was finished before with the same inputs, weights and options, so that it need not run again."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from lesionwise.case_description import file_hashes
-from lesionwise.case_files import Case
+from lesionwise.case_files import Case, also_written, earlier_report
 from lesionwise.errors import InputError
 
 
@@ -16,12 +15,11 @@ def finished_report(case: Case, computation: Mapping[str, Any]) -> dict[str, Any
     start would tell of another mask. Current: the report's sha256 of each input and what
     `case_description.describe_computation` told then are what they are now.
     """
-    report = _read_report(case)
+    report = earlier_report(case)
     if report is None or not all(path.is_file() and path.stat().st_size for path in case.outputs):
         return None
     settings = report["settings"] if isinstance(report.get("settings"), dict) else {}
-    with_it = report["also_written"] if isinstance(report.get("also_written"), list) else []
-    if any(extra not in with_it for extra in case.extras):
+    if any(extra not in also_written(report) for extra in case.extras):
         return None
     same = all(report.get(key) == computation[key] for key in ("lesionwise", "weights_sha256")) and all(
         settings.get(key) == value for key, value in computation["settings"].items()
@@ -30,11 +28,3 @@ def finished_report(case: Case, computation: Mapping[str, Any]) -> dict[str, Any
         return report if same and report.get("inputs_sha256") == file_hashes(case.inputs) else None
     except InputError:  # the case will say so when it is computed
         return None
-
-
-def _read_report(case: Case) -> dict[str, Any] | None:
-    try:
-        report = json.loads(case.table.read_bytes()) if case.table else None
-    except (OSError, ValueError):
-        return None
-    return report if isinstance(report, dict) else None
