@@ -13,7 +13,9 @@ from small_case import brain, new_lesions, time_points, write_case
 from lesionwise import cli, scan_pair
 from lesionwise.challenge_layout import BRAIN_MASK, GROUND_TRUTH, TIME1, TIME2, TRUTHS
 from lesionwise.preprocess_case import REPORT
+from lesionwise.preprocessing.brain_routes import ROUTES
 from lesionwise.preprocessing.recipe import RECIPES, Recipe, preprocess_pair
+from lesionwise.preprocessing.registration import Registration
 
 GEOMETRY_FIELDS = ("dim", "pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z")
 
@@ -151,6 +153,29 @@ def test_a_folder_without_failures_ends_with_code_0_also_inside_itself(run, pati
         assert code == 0, err
         assert "patient001 (1 of 2)" in err
         assert sorted(path.name for path in (patients / "done").iterdir()) == ["patient001", "patient003"]
+
+
+@pytest.fixture
+def known_registration(monkeypatch):
+    """The scans lie on each other already, and the brain is known."""
+    monkeypatch.setattr(scan_pair, "register", lambda *_: Registration(np.eye(4), 1.0))
+    monkeypatch.setitem(ROUTES, "learned", lambda *_: brain())
+    monkeypatch.setattr(scan_pair, "gate_brain_masks", lambda first, second, _: first | second)
+
+
+def test_truths_on_the_grid_of_an_earlier_run_go_with_its_images(
+    run, patients, known_brain, known_registration, tmp_path
+):
+    quick, out = ("--no-denoise", "--no-bias-correction"), tmp_path / "out"
+    run(patients, "-o", out, *quick)
+    patient, other = out / "patient001", out / "patient003"
+    assert (patient / TRUTHS[4]).exists()
+    (other / REPORT).write_text('{"copied": 3')  # nothing says any more who wrote its truth
+    (patient / TRUTHS[1]).write_bytes(b"put there by hand")
+    run(patients, "-o", out, *quick, "--register")
+    written = {TIME1, TIME2, BRAIN_MASK, REPORT}
+    assert {path.name for path in patient.iterdir()} == written | {TRUTHS[1]}
+    assert {path.name for path in other.iterdir()} == written | {GROUND_TRUTH}
 
 
 def test_an_unexpected_error_in_one_patient_does_not_end_the_run(run, patients, tmp_path, monkeypatch):

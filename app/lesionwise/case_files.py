@@ -56,10 +56,10 @@ class Case:
         return self.report / REPORT_PAGE if self.report else None
 
 
-def earlier_report(case: Case) -> dict[str, Any] | None:
+def earlier_report(table: Path | None) -> dict[str, Any] | None:
     """Return what the table of a case holds before this run writes it, or None; it may be another program's."""
     try:
-        report = json.loads(case.table.read_bytes()) if case.table else None
+        report = json.loads(table.read_bytes()) if table else None
     except (OSError, ValueError, RecursionError):
         return None
     return report if isinstance(report, dict) else None
@@ -73,6 +73,6 @@ def also_written(report: Mapping[str, Any]) -> list[Any]:
 
 def outdated_extras(case: Case) -> list[Path]:
     """Return what the earlier report says was written with it and this run does not replace: it tells of another mask."""
-    told = also_written(earlier_report(case) or {})
+    told = also_written(earlier_report(case.table) or {})
     former = {"probabilities": case.former_probabilities, "report": case.former_page}
     return [path for name, path in former.items() if path and name in told]

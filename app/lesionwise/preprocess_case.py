@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import torch
 
 from lesionwise import __version__
+from lesionwise.case_files import earlier_report
 from lesionwise.challenge_layout import BRAIN_MASK, TIME1, TIME2, TRUTHS
 from lesionwise.errors import UsageError
 from lesionwise.files import Writer, check_outputs, json_writer, output_folder, unchanged, write_whole
@@ -128,6 +129,7 @@ def _preprocess(case: PreprocessCase, options: Options, progress: Progress) -> d
         "threads": options.threads,
         "device": options.device.type,
         "versions": installed_versions(),
+        "copied": list(copies),
         "seconds": progress.seconds,
     }
     with progress.step("writing"):
@@ -141,8 +143,16 @@ def _preprocess(case: PreprocessCase, options: Options, progress: Progress) -> d
         writers[mask_path] = mask_writer(mask_path, study.brain.data, study.time1)
         for name, content in copies.items():
             writers[case.folder / name] = partial(_write_bytes, content=content)
-        write_whole(writers)
+        write_whole(writers, _outdated_copies(case))
     return report
+
+
+def _outdated_copies(case: PreprocessCase) -> list[Path]:
+    """Return the truths that an earlier run has copied and this one does not: they lie on the grid of its images."""
+    told = (earlier_report(case.folder / REPORT) or {}).get("copied")
+    current = [path.name for path in case.copied]
+    copied = told if isinstance(told, list) else []
+    return [case.folder / name for name in TRUTHS if name in copied and name not in current]
 
 
 def _write_bytes(file: BinaryIO, content: bytes) -> None:

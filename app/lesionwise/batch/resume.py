@@ -15,7 +15,7 @@ def finished_report(case: Case, computation: Mapping[str, Any]) -> dict[str, Any
     start would tell of another mask. Current: the report's sha256 of each input and what
     `case_description.describe_computation` told then are what they are now.
     """
-    report = earlier_report(case)
+    report = earlier_report(case.table)
     if report is None or not all(path.is_file() and path.stat().st_size for path in case.outputs):
         return None
     settings = report["settings"] if isinstance(report.get("settings"), dict) else {}
