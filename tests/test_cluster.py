@@ -1,6 +1,7 @@
 """A batch on a Dask cluster on this machine: a scheduler, and two workers in processes of their own."""
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -13,9 +14,18 @@ from pathlib import Path
 
 import hanging_worker
 import pytest
+import torch
 from distributed import LocalCluster
 from distributed.scheduler import KilledWorker
-from small_case import BRAIN_MASK, QUICK_BATCH, write_patient, write_weights
+from small_case import (
+    BRAIN_MASK,
+    GROUPS,
+    QUICK_BATCH,
+    WIDTH,
+    difference_network,
+    write_patient,
+    write_weights,
+)
 
 from lesionwise import cli
 from lesionwise.batch import cluster as cluster_module
@@ -23,7 +33,9 @@ from lesionwise.batch.layouts import Extras, find_cases
 from lesionwise.challenge_layout import SEGMENTATION, TIME2
 from lesionwise.engine import Settings
 from lesionwise.inference import Windows
+from lesionwise.lesions import OperatingPoint
 from lesionwise.preprocessing.recipe import Recipe
+from lesionwise.weights import MANIFEST, save_weights
 
 NAMES = ["a", "b", "c", "d", "e"]
 LACKS_A_SCAN = "b"
@@ -181,6 +193,20 @@ def test_a_worker_that_computes_otherwise_says_in_what_and_does_nothing(item, se
     assert result.state == "failed"
     assert "precision float32 instead of bfloat16" in result.error
     assert not item.case.output.exists()
+
+
+def test_a_worker_takes_weights_that_were_replaced_in_their_folder(settings, tmp_path):
+    settings = replace(settings, weights=write_weights(tmp_path / "weights"))
+    before = cluster_module.worker_computation(settings)
+    network = difference_network()
+    with torch.no_grad():
+        network.head.bias[1] = -3
+    save_weights(tmp_path / "weights", network, WIDTH, GROUPS, OperatingPoint(0.25), {})
+    after = cluster_module.worker_computation(settings)
+    stated = json.loads((tmp_path / "weights" / MANIFEST).read_text())["sha256"]
+    assert before["weights_sha256"] != stated
+    assert after["weights_sha256"] == stated
+    assert after["settings"]["threshold"] == 0.25
 
 
 def test_a_case_that_no_worker_survives_has_failed_in_words():

@@ -95,6 +95,18 @@ def load_weights(folder: Path) -> Weights:
     return Weights(network.eval(), point, sha256, manifest, temperature)
 
 
+def stated_weights(asked: Path | None = None) -> bytes:
+    """Return the manifest as it is stored, which names the bytes of the tensors: it tells new weights from former ones.
+
+    Raises `WeightsError` where it cannot be read.
+    """
+    path = find_weights(asked) / MANIFEST
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}); get the weights again") from error
+
+
 def save_weights(
     folder: Path, network: UNet, width: int, groups: int, point: OperatingPoint, facts: Mapping[str, Any]
 ) -> None:

@@ -22,7 +22,7 @@ from lesionwise.case_files import Case
 from lesionwise.engine import Engine, Settings
 from lesionwise.errors import DeviceError, LesionwiseError, UsageError, explain, trace
 from lesionwise.progress import Display, Progress
-from lesionwise.weights import named_weights
+from lesionwise.weights import named_weights, stated_weights
 
 CONNECTION_SECONDS = 30
 
@@ -116,7 +116,7 @@ def _computed(
 def worker_computation(settings: Settings) -> dict[str, Any]:
     """Return, on a worker, what its results depend on beside the inputs."""
     with _one_case_at_a_time:
-        return describe_computation(settings, _engine(settings))
+        return describe_computation(settings, _engine(settings, stated_weights(settings.weights)))
 
 
 def compute_on_worker(
@@ -124,7 +124,7 @@ def compute_on_worker(
 ) -> CaseResult:
     """Compute a case on a worker; one that was finished before its worker was lost is not computed again."""
     with _one_case_at_a_time:
-        engine = _engine(settings)
+        engine = _engine(settings, stated_weights(settings.weights))
         own = describe_computation(settings, engine)
         if own != computation:
             return CaseResult(item.name, FAILED, error=_otherwise(own, computation))
@@ -135,8 +135,11 @@ def compute_on_worker(
 
 
 @lru_cache(maxsize=1)
-def _engine(settings: Settings) -> Engine:
-    """Return the engine of this process: loaded once for all its cases."""
+def _engine(settings: Settings, _stated: bytes) -> Engine:
+    """Return the engine of this process: loaded once for all its cases, and again where the weights' manifest changes.
+
+    `_stated`: that manifest; a worker may live longer than the weights in a folder.
+    """
     return Engine.start(settings, Progress())
 
 
