@@ -4,9 +4,10 @@ import re
 import sys
 
 # torch's CPU build for Linux x86_64 calls itself 2.13.0+cpu. PyTorch's own CPU index has it and PyPI has not,
-# so its hash is not among those that uv finds.
+# so its hash is not among those that uv finds. For another torch name both here: the index states the hash.
 CPU_WHEEL = "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl"
 CPU_WHEEL_SHA256 = "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"
+TORCH = CPU_WHEEL.split("-")[1].removesuffix("+cpu")
 CUDA_ONLY = re.compile(r"(cuda-|nvidia-|triton)")
 
 NOTE = f"""\
@@ -25,9 +26,10 @@ def cpu_lock(gpu_lock: str) -> str:
     body = re.sub(r"\A(#.*\n)+", "", gpu_lock)
     requirements = re.findall(r"^[a-z].*\n(?:[ ].*\n)*", body, flags=re.MULTILINE)
     kept = [text for text in requirements if not CUDA_ONLY.match(text)]
-    if not any(text.startswith("torch==2.13.0 ") for text in kept):
+    if not any(text.startswith(f"torch=={TORCH} ") for text in kept):
         raise SystemExit(
-            "cpu_lock.py: gpu.lock has another torch; name its CPU wheel at the top of this file"
+            f"cpu_lock.py: the torch of gpu.lock is not {TORCH}; name its CPU wheel and that file's sha256 at the top of"
+            " this file"
         )
     for index, text in enumerate(kept):
         if text.startswith("torch=="):

@@ -14,7 +14,8 @@ compile() {  # OUT IN [options]: from the public index alone, so that the result
 }
 
 compile gpu.lock runtime.in
-python3 cpu_lock.py < gpu.lock > cpu.lock
+python3 cpu_lock.py < gpu.lock > cpu.lock.new
+mv cpu.lock.new cpu.lock
 compile data.lock data.in --no-deps
 compile bench.lock bench.in --no-deps
 compile exported.lock exported.in --constraint gpu.lock

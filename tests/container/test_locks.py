@@ -1,6 +1,9 @@
 """The locks hold one set of versions: exact, with hashes, the same in both variants."""
 
+import os
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -81,3 +84,18 @@ def test_the_cpu_lock_follows_from_the_gpu_lock():
     exec((ROOT / "requirements" / "cpu_lock.py").read_text(), script)
     gpu_lock = (ROOT / "requirements" / "gpu.lock").read_text()
     assert script["cpu_lock"](gpu_lock) == (ROOT / "requirements" / "cpu.lock").read_text()
+
+
+def test_a_torch_without_a_cpu_wheel_named_leaves_the_cpu_lock(tmp_path):
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    uv = tmp_path / "uv"  # stands in for uv, and finds an older torch
+    uv.write_text("#!/bin/sh\nprintf 'torch==2.9.0 %s\\n    --hash=sha256:00\\n' '\\'\n")
+    uv.chmod(0o755)
+    ended = subprocess.run(
+        [tmp_path / "requirements" / "lock.sh"], env=os.environ | {"UV": str(uv)}, capture_output=True
+    )
+    assert ended.returncode == 1
+    assert b"name its CPU wheel and that file's sha256" in ended.stderr
+    assert "torch==2.9.0 \\\n" in (tmp_path / "requirements" / "gpu.lock").read_text()
+    cpu_lock = (tmp_path / "requirements" / "cpu.lock").read_bytes()
+    assert cpu_lock == (ROOT / "requirements" / "cpu.lock").read_bytes()
