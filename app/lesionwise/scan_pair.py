@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lesionwise.common_space import HalfwaySpace, halfway_space, inverse, resample
 from lesionwise.errors import InputError, PreprocessingError
-from lesionwise.preprocessing.brain_extraction import gate_brain_masks
+from lesionwise.preprocessing.brain_extraction import gate_brain_masks, not_a_brain
 from lesionwise.preprocessing.brain_routes import DEFAULT_EXTRACTION, Extractor, by_first_route
 from lesionwise.preprocessing.field_of_view import seen_by_both
 from lesionwise.preprocessing.registration import Registration, register
@@ -162,6 +162,9 @@ def _found_halfway(
     brain1, brain2 = (
         replace(scan, data=extract(scan.data, scan.affine, threads)) for scan in (pair.time1, pair.time2)
     )
+    for name, brain in (("time 1", brain1), ("time 2", brain2)):
+        if not brain.data.any():  # around which no grid could be laid
+            raise not_a_brain(f"the brain mask of {name} is empty")
     space = halfway_space(brain1, brain2, registration.matrix)
     first, second = space.mask(brain1, space.to_time1), space.mask(brain2, space.to_time2)
     return space, replace(first, data=gate_brain_masks(first.data, second.data, first.voxel_mm3))

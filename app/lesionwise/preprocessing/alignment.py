@@ -89,7 +89,10 @@ def rigid_search(
             with suppress(RuntimeError):  # the heads do not overlap
                 candidates.append((metric.MetricEvaluate(fixed, moving), start))
     candidates.sort(key=lambda candidate: candidate[0])
-    found = [descend(fixed, moving, head, 1.0, start) for _, start in candidates[:STARTS]]
+    found = []
+    for _, start in candidates[:STARTS]:
+        with suppress(PreprocessingError):  # driven apart; another start may do
+            found.append(descend(fixed, moving, head, 1.0, start))
     if not found:
         raise PreprocessingError(
             "registration failed: the heads of the two scans do not overlap; check that both are heads"
@@ -103,6 +106,7 @@ def descend(
     """Return the bottom of the valley that `start` lies in, and the metric there (the lower the better).
 
     The transform is of the kind of `start`; `share` of the voxels in `mask` is looked at.
+    Raises PreprocessingError where they hold nothing to compare: an image is constant, or the two are driven apart.
     """
     registration = _mutual_information(mask, share)
     size_mm = fixed.GetSpacing()[0]
@@ -116,7 +120,13 @@ def descend(
     registration.SetOptimizerScalesFromPhysicalShift()
     transform = type(start)(start)
     registration.SetInitialTransform(transform, inPlace=True)
-    registration.Execute(fixed, moving)
+    try:
+        registration.Execute(fixed, moving)
+    except RuntimeError as error:
+        raise PreprocessingError(
+            "registration failed: the two scans hold nothing in common that could be laid on each other;"
+            " check that both are heads"
+        ) from error
     return transform, registration.GetMetricValue()
 
 

@@ -90,21 +90,22 @@ def gate_brain_masks(
     for name, mask in (("time 1", mask1), ("time 2", mask2), ("both time points together", union)):
         volume_ml = int(mask.sum()) * voxel_volume_mm3 / 1000
         if not PLAUSIBLE_BRAIN_ML[0] <= volume_ml <= PLAUSIBLE_BRAIN_ML[1]:
-            raise _not_a_brain(
+            raise not_a_brain(
                 f"the brain mask of {name} has {volume_ml:.0f} ml, "
                 f"not {PLAUSIBLE_BRAIN_ML[0]:.0f} to {PLAUSIBLE_BRAIN_ML[1]:.0f} ml"
             )
         _dominant_component(mask)
     dice = 2 * int((mask1 & mask2).sum()) / (int(mask1.sum()) + int(mask2.sum()))
     if dice <= SMALLEST_DICE:
-        raise _not_a_brain(
+        raise not_a_brain(
             f"the brain masks of the two time points overlap with a Dice of only {dice:.2f} "
             f"(more than {SMALLEST_DICE} is needed)"
         )
     return union
 
 
-def _not_a_brain(seen: str) -> PreprocessingError:
+def not_a_brain(seen: str) -> PreprocessingError:
+    """Return the error that says what was found instead of a brain, and what to do."""
     return PreprocessingError(f"brain extraction failed: {seen}; check the scans or give --brain-mask FILE")
 
 
@@ -116,7 +117,7 @@ def _head_box(data: NDArray[np.float32], spacing_mm: NDArray[np.floating]) -> Bo
     kept = sizes >= SMALLEST_HEAD_PART * bright.sum()
     kept[0] = False
     if not kept.any():
-        raise _not_a_brain("nothing in the image stands out from the background")
+        raise not_a_brain("nothing in the image stands out from the background")
     margin = [int(np.ceil(HEAD_MARGIN_MM / size)) for size in spacing_mm]
     spans = []
     for axis, (where, size) in enumerate(zip(_occupied(kept[labels], 0.0), data.shape, strict=True)):
@@ -136,9 +137,9 @@ def _dominant_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     sizes[0] = 0
     total = int(sizes.sum())
     if total == 0:
-        raise _not_a_brain("no brain was found")
+        raise not_a_brain("no brain was found")
     if sizes.max() < SMALLEST_DOMINANT_PART * total:
-        raise _not_a_brain(f"the brain mask falls apart, its largest part is {sizes.max() / total:.0%} of it")
+        raise not_a_brain(f"the brain mask falls apart, its largest part is {sizes.max() / total:.0%} of it")
     dominant: NDArray[np.bool_] = labels == sizes.argmax()
     return dominant
 
@@ -169,7 +170,7 @@ def _brain_box(coarse: NDArray[np.bool_], shape: tuple[int, ...]) -> Box:
         _occupied(_dominant_component(coarse), BRAIN_BOX_FILL), coarse.shape, shape, strict=True
     ):
         if where.size == 0:
-            raise _not_a_brain("what looks like brain is too small")
+            raise not_a_brain("what looks like brain is too small")
         scale = size / coarse_size
         margin = BRAIN_BOX_MARGIN * (where[-1] + 1 - where[0])
         spans.append(
@@ -187,7 +188,7 @@ def _resample(data: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
 
 def _run(network: _Network, data: torch.Tensor, low: float, high: float) -> torch.Tensor:
     if not high > low:
-        raise _not_a_brain("nearly all of the image has one intensity")
+        raise not_a_brain("nearly all of the image has one intensity")
     scaled = ((data - low) / (high - low)).clamp(0, 1)
     standardised = (scaled - scaled.mean()) / scaled.std()
     model = _load(network)

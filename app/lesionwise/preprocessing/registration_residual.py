@@ -11,6 +11,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lesionwise.errors import PreprocessingError
 from lesionwise.preprocessing.alignment import descend, itk_image
 
 SHARE = 0.1
@@ -43,7 +44,7 @@ def registration_residual_mm(time1: Floats, time2: Floats, brain: NDArray[np.boo
     try:
         start = sitk.Euler3DTransform(centre.tolist(), 0.0, 0.0, 0.0, (0.0, 0.0, 0.0))
         motion, _ = descend(fixed, moving, mask, SHARE, start)
-    except RuntimeError:  # one image is constant, or they were driven apart
+    except PreprocessingError:  # one image is constant, or they were driven apart
         return None
     turned = (points - centre) @ np.array(motion.GetMatrix()).reshape(3, 3).T + centre
     apart = turned + np.array(motion.GetTranslation()) - points
