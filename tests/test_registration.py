@@ -19,7 +19,7 @@ from lesionwise.preprocessing.registration import Registration, register
 from lesionwise.progress import Progress
 from lesionwise.report import template_maps
 from lesionwise.report.template_maps import place_case
-from lesionwise.scan_pair import ScanPair, Study, prepare_study
+from lesionwise.scan_pair import ScanPair, Study, note_oddities, prepare_study
 from lesionwise.volume import read_mask, read_volume
 
 
@@ -87,6 +87,15 @@ def test_an_empty_brain_mask_after_a_registration_is_no_brain(small_pair, monkey
     monkeypatch.setitem(ROUTES, "atlas", lambda data, *_: np.zeros(data.shape, bool))
     with pytest.raises(PreprocessingError, match="the brain mask of time 1 is empty"):
         prepare_study(ScanPair(*small_pair), "time2", "atlas", 1, Progress())
+
+
+@pytest.mark.parametrize("silent", ["time 1", "time 2"])
+def test_each_scan_whose_header_does_not_say_how_the_head_lies_is_told(small_pair, silent):
+    header = small_pair[silent == "time 2"].header
+    header["sform_code"], header["qform_code"] = 0, 0
+    progress = Progress()
+    note_oddities(*small_pair, progress)
+    assert [line.split(" does not say")[0] for line in progress.warnings] == [f"the header of {silent}"]
 
 
 @pytest.mark.shared

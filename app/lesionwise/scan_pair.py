@@ -187,10 +187,11 @@ def _given_halfway(pair: ScanPair, brain: Volume, registration: Registration) ->
 
 def note_oddities(time1: Volume, time2: Volume, progress: Progress) -> None:
     """Warn of what can be computed but is seldom meant."""
-    if not time1.states_orientation:
-        progress.warn(
-            "the header of time 1 does not say how the head lies; its axes are taken as right, anterior, superior"
-        )
+    for name, scan in (("time 1", time1), ("time 2", time2)):
+        if not scan.states_orientation:
+            progress.warn(
+                f"the header of {name} does not say how the head lies; its axes are taken as right, anterior, superior"
+            )
     if np.array_equal(time1.data, time2.data):
         progress.warn("time 1 and time 2 hold the same image; nothing can be new")
 
