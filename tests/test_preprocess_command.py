@@ -106,6 +106,18 @@ def test_with_a_template_both_images_come_to_its_intensities(run, case, tmp_path
         assert median == pytest.approx(np.median(template[brain()]), rel=0.01)
 
 
+def test_a_template_that_could_only_wipe_the_images_or_have_no_effect_is_refused(run, case, tmp_path):
+    nib.save(nib.Nifti1Image(np.full((20, 20, 20), 7, np.int16), np.eye(4)), tmp_path / "flat.nii")
+    pair = ("-t1", case[0], "-t2", case[1], "--brain-mask", case[2], "-o", tmp_path / "out")
+    code, err = run(*pair, "--template", tmp_path / "flat.nii")
+    assert code == 3
+    assert "flat.nii: every voxel has the value 7" in err
+    code, err = run(*pair, "--template", case[0], "--no-match-histogram")
+    assert code == 2
+    assert "--no-match-histogram leaves that out" in err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.fixture
 def patients(case, tmp_path):
     """Return a folder of two patients with truths, one whose second scan is damaged, one with nothing."""

@@ -18,7 +18,7 @@ from lesionwise.preprocessing.recipe import CPU, DEFAULT_RECIPE, RECIPES, Recipe
 from lesionwise.progress import Progress
 from lesionwise.scan_pair import WORKING_ORDER, note_oddities, prepare_study, read_pair
 from lesionwise.versions import installed_versions
-from lesionwise.volume import image_writer, in_order_of, mask_writer, read_image, to_orientation
+from lesionwise.volume import image_writer, in_order_of, mask_writer, read_template, to_orientation
 
 REPORT = "preprocessing.json"
 """What was done, in the folder of each patient."""
@@ -96,7 +96,7 @@ def _preprocess(case: PreprocessCase, options: Options, progress: Progress) -> d
     with progress.step("reading"):
         with unchanged(case.inputs):
             pair = read_pair(case.time1, case.time2, case.brain_mask, one_grid=not options.register)
-            template = read_image(case.template).data if case.template else None
+            template = read_template(case.template).data if case.template else None
             copies = {path.name: path.read_bytes() for path in case.copied}
         note_oddities(pair.time1, pair.time2, progress)
         if copies and options.register:

@@ -76,9 +76,7 @@ def read_volume(path: Path | str) -> Volume:
     """
     path = Path(path)
     volume = _read(path, partial(check_plausible, path))
-    lowest, highest = float(volume.data.min()), float(volume.data.max())
-    if lowest == highest:
-        raise InputError(f"{path}: every voxel has the value {lowest:g}; this is no image, export it again")
+    lowest, highest = _range(path, volume.data)
     if max(-lowest, highest) > LARGEST_INTENSITY:
         raise InputError(
             f"{path}: intensities reach {max(-lowest, highest):g}, which no scanner gives; rescale it"
@@ -93,6 +91,13 @@ def read_image(path: Path | str) -> Volume:
     """
     path = Path(path)
     return _read(path, partial(check_three_axes, path))
+
+
+def read_template(path: Path | str) -> Volume:
+    """Read a 3D image of any size that gives others its intensities: `InputError` also where it has only one."""
+    volume = read_image(path)
+    _range(Path(path), volume.data)
+    return volume
 
 
 def read_mask(path: Path | str) -> Volume:
@@ -178,6 +183,14 @@ def _writer(path: Path, array: NDArray[Any], like: Volume) -> Writer:
             f"an array of {array.shape} cannot take the geometry of a volume of {like.data.shape}"
         )
     return partial(write_nifti, array=array, like=like.header, compress=path.name.endswith(".gz"))
+
+
+def _range(path: Path, data: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the least and the largest intensity of an image. Raises `InputError` where they are one."""
+    lowest, highest = float(data.min()), float(data.max())
+    if lowest == highest:
+        raise InputError(f"{path}: every voxel has the value {lowest:g}; this is no image, export it again")
+    return lowest, highest
 
 
 def _read(path: Path, check_header: Any) -> Volume:

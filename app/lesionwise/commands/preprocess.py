@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from lesionwise.commands.options import (
     FILE,
@@ -71,6 +72,12 @@ def command(
     from lesionwise.progress import show_progress
 
     if template:
+        context = click.get_current_context()
+        asked = context.get_parameter_source("match_histogram") is not ParameterSource.DEFAULT
+        if asked and not recipe.histogram_matching:
+            raise UsageError(
+                "--template is for matching histograms, and --no-match-histogram leaves that out"
+            )
         recipe = replace(recipe, histogram_matching=True)
     threads = use_threads(threads)
     options = Options(recipe, register, brain_extraction, threads, choose_device(device, lambda _line: None))
