@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import threading
 
@@ -203,6 +204,26 @@ def test_each_case_gets_a_page_and_one_of_an_earlier_mask_does_not_count(
     computed.clear()
     batch("--threshold", "0.9", "--report")
     assert (computed, links()) == (["a", "c"], ["a", "c"])
+
+
+def test_names_that_are_no_utf8_are_written_with_escapes(batch, cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr("lesionwise.pipeline.place_case", lambda *_: None)
+    odd = os.fsdecode(b"patient\xe9")
+    (cohort / "a").rename(cohort / odd)
+    shutil.rmtree(cohort / "c")
+    (cohort / "b").rename(cohort / f"{odd}2")  # it fails
+    code, out, err = batch("--report")
+    assert code == 1
+    assert "1 cases done" in out
+    assert "unexpected" not in err
+    found = rows(tmp_path / "out/cohort.csv")
+    assert {name: row["state"] for name, row in found.items()} == {
+        r"patient\xe9": "done",
+        r"patient\xe92": "failed",
+    }
+    assert rf"{cohort}/patient\xe92/" in found[r"patient\xe92"]["error"]
+    assert 'href="patient%E9/report.html"' in (tmp_path / "out/cohort.html").read_text()
+    assert (tmp_path / "out" / odd / "segmentation.nii.gz").is_file()
 
 
 def test_a_page_and_a_map_of_an_earlier_mask_go_with_it_unless_others_wrote_them(

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 
 import nibabel
 import numpy as np
@@ -267,3 +268,15 @@ def test_the_bootstrap_interval_is_that_of_known_cases():
     assert coins.mean == 0.5
     assert coins.low == pytest.approx(0.5 - 1.96 * 0.05, abs=0.012)
     assert coins.high == pytest.approx(0.5 + 1.96 * 0.05, abs=0.012)
+
+
+def test_names_that_are_no_utf8_are_written_with_escapes(capsys, tmp_path):
+    for name in (b"patient\xe9.nii.gz", b"patient\xe8.nii.gz"):
+        save(tmp_path / "truth" / os.fsdecode(name), LESION)
+    save(tmp_path / "predicted" / os.fsdecode(b"patient\xe9.nii.gz"), LESION)
+    scores = tmp_path / "scores.csv"
+    code, out, err = run(capsys, tmp_path / "predicted", tmp_path / "truth", "-o", scores)
+    assert code == 0, err
+    assert r"patient\xe8" in out  # it has no prediction
+    with scores.open() as file:
+        assert [row["case"] for row in csv.DictReader(file)] == [r"patient\xe8", r"patient\xe9"]

@@ -119,8 +119,13 @@ def json_writer(content: Mapping[str, Any]) -> Writer:
 
 
 def text_writer(text: str) -> Writer:
-    """Return what writes a text in UTF-8."""
-    return lambda file: file.write(text.encode())
+    """Return what writes a text, made `readable`, in UTF-8."""
+    return lambda file: file.write(readable(text).encode())
+
+
+def readable(text: str) -> str:
+    r"""Return a text with the bytes of file names that are no UTF-8 as escapes, such as \xe9: it can be written anywhere."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _set_aside(path: Path, aside: Path) -> None:

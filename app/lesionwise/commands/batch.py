@@ -79,7 +79,7 @@ def command(
     from lesionwise.batch.computer import this_machine
     from lesionwise.batch.layouts import Extras, find_cases, unpaired_subjects, write_bids_description
     from lesionwise.batch.run import check_replaceable, run_batch
-    from lesionwise.files import make_folder
+    from lesionwise.files import make_folder, readable
     from lesionwise.progress import show_progress
 
     settings = settings_from(**options)
@@ -105,7 +105,8 @@ def command(
     if not quiet:
         done = sum(result.state == "done" for result in results)
         kept = len(results) - done - len(failed)
-        click.echo(f"{done} cases done, {kept} kept from before, {len(failed)} failed; tables in {target}")
+        found = f"{done} cases done, {kept} kept from before, {len(failed)} failed; tables in {target}"
+        click.echo(readable(found))
     if failed:
         names = ", ".join(result.name for result in failed)
         raise SomeCasesError(

@@ -95,7 +95,7 @@ def _evaluate_cohort(
 ) -> None:
     from lesionwise.cohort_evaluation import evaluate_cohort, find_cohort, scores_table
     from lesionwise.cohort_summary import summarize, summary_lines
-    from lesionwise.files import Writer, check_outputs, write_whole
+    from lesionwise.files import Writer, check_outputs, readable, text_writer, write_whole
 
     cohort = find_cohort(prediction_folder, truth_folder, **names)
     inputs = [path for case in cohort.cases for path in (case.truth, case.prediction) if path]
@@ -106,12 +106,11 @@ def _evaluate_cohort(
 
     writers: dict[Path, Writer] = {}
     if output:
-        writers[output] = lambda file: file.write(scores_table(results).encode())
+        writers[output] = text_writer(scores_table(results))
     if summary_file:
-        text = json.dumps(summary.as_json(), indent=2)
-        writers[summary_file] = lambda file: file.write(f"{text}\n".encode())
+        writers[summary_file] = text_writer(json.dumps(summary.as_json(), indent=2) + "\n")
     write_whole(writers)
-    click.echo("\n".join(summary_lines(summary)))
+    click.echo(readable("\n".join(summary_lines(summary))))
 
 
 def _notify(line: str) -> None:

@@ -46,6 +46,7 @@ def command(
     The mask has the grid and the header geometry of time 1; with --register those of time 2, or of --output-grid.
     """
     from lesionwise.case_files import Case
+    from lesionwise.files import readable
     from lesionwise.pipeline import segment_case
     from lesionwise.progress import show_progress
 
@@ -56,7 +57,7 @@ def command(
     if not quiet:
         click.echo(lesion_lines(report["lesions"]))
         if case.page:
-            click.echo(f"report: {case.page}")
+            click.echo(readable(f"report: {case.page}"))
 
 
 def lesion_lines(lesions: Sequence[Mapping[str, Any]]) -> str:

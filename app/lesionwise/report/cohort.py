@@ -166,7 +166,7 @@ def _link(item: BatchCase, result: CaseResult, target: Path) -> str:
     """Return where the page of the case is, or nothing where it was not written with this result."""
     page = item.folder / REPORT_PAGE
     current = "report" in result.report.get("also_written", ()) and page.is_file()
-    return quote(page.relative_to(target).as_posix()) if current else ""
+    return quote(bytes(page.relative_to(target))) if current else ""  # bytes: a name may be no UTF-8
 
 
 def _states(results: Mapping[str, CaseResult]) -> list[tuple[str, int]]:
