@@ -46,6 +46,14 @@ def test_pairs_of_files_are_named_by_what_they_share(tmp_path):
     assert cases[0].folder == tmp_path / "out/p1_flair"
 
 
+@pytest.mark.parametrize("dots", [".", "..", "_.."])
+def test_a_pair_whose_names_share_dots_alone_stays_below_the_results(tmp_path, dots):
+    touch(tmp_path / f"_time01{dots}.nii.gz", tmp_path / f"_time02{dots}.nii.gz")
+    _, (case,) = find_cases(tmp_path, tmp_path / "out")
+    assert case.name == "case"
+    assert case.folder == tmp_path / "out/case"
+
+
 def test_two_cases_of_one_name_are_refused(tmp_path):
     touch(tmp_path / "p_time01.nii.gz", tmp_path / "p_time01.nii")
     with pytest.raises(InputError, match="two cases would be named p"):

@@ -132,7 +132,8 @@ def _flat(source: Path, target: Path, extras: Extras) -> list[BatchCase]:
         found = re.search("_time0([12])", path.name)
         if found and path.is_file() and _ENDING.search(path.name):
             start, end = path.name[: found.start()], path.name[found.end() :]
-            name = (start + _ENDING.sub("", end)).strip("_") or "case"
+            # Without dots at its ends it is no "..", which would name the folder above the results.
+            name = (start + _ENDING.sub("", end)).strip("_.") or "case"
             pairs[source / f"{start}_time01{end}", source / f"{start}_time02{end}"] = name
     return [_in_one_folder(name, pair, target / name, extras) for pair, name in pairs.items()]
 
