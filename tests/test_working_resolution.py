@@ -13,6 +13,7 @@ from lesionwise.case_files import Case
 from lesionwise.engine import Settings
 from lesionwise.pipeline import segment_case
 from lesionwise.progress import Progress
+from lesionwise.report.case_images import case_images
 from lesionwise.scan_pair import ScanPair, Study
 from lesionwise.volume import Volume, on_grid, to_orientation
 from lesionwise.working_resolution import at_working_resolution, joined_voxels, outputs_as_read
@@ -90,6 +91,21 @@ def test_outputs_on_another_grid_stay_there():
     halfway = replace(joined.time1)
     study = Study(halfway, halfway, halfway, halfway, "given")
     assert outputs_as_read(study, joined, pair) is study
+
+
+def test_a_report_shows_fine_scans_as_read():
+    shape = (16, 16, 16)
+    stripes = np.where(np.indices(shape)[0] % 2, 150, 50)  # of which nothing is left in voxels of 1 mm
+    scan = volume(stripes, (0.5, 0.5, 0.5))
+    pair = ScanPair(scan, scan, replace(scan, data=np.ones(shape, dtype=bool)))
+    joined = at_working_resolution(pair)
+    study = outputs_as_read(
+        Study(joined.time1, joined.time2, joined.brain, joined.time1, "given"), joined, pair
+    )
+    shown = case_images(study, pair, np.zeros(shape, dtype=bool), np.zeros(shape, dtype=np.float32))
+    for image in (shown.time1, shown.time2):
+        assert len(np.unique(image)) == 2
+        assert np.all(image[1::2] > 2.5 * image[::2])
 
 
 def test_a_brain_mask_is_what_is_more_than_half_inside():

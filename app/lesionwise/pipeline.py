@@ -186,7 +186,7 @@ def finish_case(
     page = None
     if case.report:
         with progress.step("drawing the report"):
-            page = case_page(report, case_images(study, mask, probability))
+            page = case_page(report, case_images(study, scans.pair, mask, probability))
     with progress.step("writing"):
         write_whole(writers(case, mask, probability, report, page, study.output), outdated_extras(case))
     progress.note(f"{len(lesions)} new lesions, {report['new_lesion_volume_mm3']:g} mm3")

@@ -3,7 +3,7 @@
 Nothing beyond a few millimetres around the brain is shown: a report holds no face.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lesionwise.lesions import bounding_box, label_lesions
-from lesionwise.scan_pair import Study
+from lesionwise.scan_pair import ScanPair, Study
 from lesionwise.volume import Volume, to_orientation
 
 MARGIN_MM = 6.0
@@ -46,15 +46,18 @@ class CaseImages:
         return range(1, int(self.labels.max(initial=0)) + 1)
 
 
-def case_images(study: Study, mask: NDArray[np.bool_], probability: NDArray[np.float32]) -> CaseImages:
-    """Return what is shown of a case; `mask` and `probability` lie on the grid of `study.output`."""
+def case_images(
+    study: Study, as_read: ScanPair, mask: NDArray[np.bool_], probability: NDArray[np.float32]
+) -> CaseImages:
+    """Return what is shown of a case; `mask` and `probability` lie on the grid of `study.output`.
+
+    The scans are shown as they were read, or, after a registration, as they lie on the common grid.
+    """
     output = study.output
     labels = label_lesions(mask, output.spacing_mm)
     brain = study.to_output(study.brain.data.astype(np.float32)) > 0.5
     shown = _grown(brain | mask, output.spacing_mm)
-    first, second = (
-        grey_levels(study.to_output(volume.data), brain, shown) for volume in (study.time1, study.time2)
-    )
+    first, second = (grey_levels(scan, brain, shown) for scan in _scans_on_output(study, as_read))
     box = bounding_box(_turned(shown, output).data)
     assert box is not None  # the brain is not empty
     turned = [_turned(array, output) for array in (first, second, _levels(probability), labels)]
@@ -73,6 +76,14 @@ def grey_levels(scan: NDArray[np.float32], brain: NDArray[np.bool_], shown: NDAr
     inside = inside[inside > 0]
     level = float(np.median(inside)) if inside.size else 1.0
     return np.where(shown, _levels(scan / np.float32(WHITE_LEVEL * level)), np.uint8(0))
+
+
+def _scans_on_output(study: Study, as_read: ScanPair) -> Iterator[NDArray[np.float32]]:
+    """Yield both scans on the grid of the outputs, which without a registration is their own."""
+    if study.registration is None:
+        yield from (as_read.time1.data, as_read.time2.data)
+    else:
+        yield from (study.to_output(scan.data) for scan in (study.time1, study.time2))
 
 
 def coarser(images: CaseImages, max_voxels: int) -> CaseImages:
