@@ -51,6 +51,16 @@ def test_the_model_card_in_short(tmp_path):
     assert weights_lines(folder)[-1] == f"model card: {folder / 'README.md'}"
 
 
+@pytest.mark.parametrize("validation", ["five folds", {"scores": [0.5]}, {"scores": {"mean": 0.5}}])
+def test_manifests_that_tell_of_training_and_scores_in_another_form(tmp_path, validation):
+    facts = {"training_data": ["MSSEG-2", {"licence": "CC-BY"}], "validation": validation}
+    save_weights(tmp_path, difference_network(), WIDTH, GROUPS, OperatingPoint(0.5), facts)
+    lines = weights_lines(tmp_path)
+    assert "trained on: MSSEG-2" in lines
+    assert "trained on: name not told (CC-BY)" in lines
+    assert lines[-1] == "validation: no scores in the manifest; see the model card"
+
+
 def test_training_data_and_scores_of_the_manifest(tmp_path):
     facts = {
         "training_data": [{"name": "heads", "licence": "CC-BY"}, {"name": "more"}],

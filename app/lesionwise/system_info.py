@@ -52,7 +52,7 @@ def weights_lines(asked: Path | None) -> list[str]:
         f"threshold {point.threshold:g}, peak {point.peak:g}",
     ]
     lines += [f"trained on: {source}" for source in _training_data(manifest)]
-    lines += _validation(manifest.get("validation") or {})
+    lines += _validation(_mapping(manifest.get("validation")))
     if (folder / "README.md").is_file():
         lines.append(f"model card: {folder / 'README.md'}")
     return lines
@@ -73,15 +73,21 @@ def memory_lines(read: Callable[[], str] = MEMORY_FACTS.read_text) -> list[str]:
 
 
 def _training_data(manifest: Mapping[str, Any]) -> list[str]:
+    """Return what the manifest says of the training data, a line each, in whatever form it says so."""
     sources = manifest.get("training_data")
     if not isinstance(sources, list):
         return ["not told"]
-    return [f"{source['name']} ({source.get('licence', 'licence not told')})" for source in sources]
+    return [
+        f"{source.get('name', 'name not told')} ({source.get('licence', 'licence not told')})"
+        if isinstance(source, Mapping)
+        else str(source)
+        for source in sources
+    ]
 
 
 def _validation(told: Mapping[str, Any]) -> list[str]:
     """Return what the manifest says of the validation: how it was done in a line, then a row of scores a case."""
-    scores = told.get("scores", {})
+    scores = _mapping(told.get("scores"))
     rows = {name: row for name, row in scores.items() if isinstance(row, Mapping)}
     if not rows:
         return ["validation: no scores in the manifest; see the model card"]
@@ -93,6 +99,11 @@ def _validation(told: Mapping[str, Any]) -> list[str]:
         cells = (f"{_number(row.get(measure)):>{len(measure)}}" for measure in measures)
         lines.append(f"  {name:{width}}  {'  '.join(cells)}")
     return ["validation" + (f": {', '.join(how)}" if how else ""), *lines]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Return the value where it is a mapping, else an empty one: others write manifests, too."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _number(value: Any) -> str:
