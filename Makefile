@@ -48,7 +48,7 @@ demo: setup  ## make a synthetic whole-head case in demo/ and find its new lesio
 # ---- tests ------------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: setup  ## run all tests side by side on two processors (TEST_PROCESSES=N); the package must be covered to 90 %
+test: setup  ## run the tests, but those of the container and those that take minutes, on two processors (TEST_PROCESSES=N); 90 % must be covered
 	$(BIN)/python -m pytest -n $(or $(TEST_PROCESSES),2) --cov=lesionwise --cov-report=term --cov-fail-under=90 --durations=10 -m "not container and not long"
 
 .PHONY: fuzz
