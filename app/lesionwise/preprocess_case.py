@@ -29,7 +29,7 @@ class PreprocessCase:
     """The files of one case: two scans in, a folder out; in it the challenge's names and `REPORT`.
 
     `template`: with histogram matching, both images are brought to this one instead of time 2 to time 1.
-    `copied`: files that are copied into the folder as they are (the experts' masks).
+    `copied`: files that are copied into the folder as they are (the experts' masks, on the grid of the scans).
     """
 
     time1: Path
@@ -99,10 +99,6 @@ def _preprocess(case: PreprocessCase, options: Options, progress: Progress) -> d
             template = read_template(case.template).data if case.template else None
             copies = {path.name: path.read_bytes() for path in case.copied}
         note_oddities(pair.time1, pair.time2, progress)
-        if copies and options.register:
-            progress.warn(
-                "the ground truths lie on the grid of the scans, which the images here no longer do"
-            )
     output_grid = "halfway" if options.register else None
     study = prepare_study(pair, output_grid, options.brain_extraction, options.threads, progress)
 

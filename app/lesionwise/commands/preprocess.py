@@ -62,7 +62,8 @@ def command(
 
     Into each folder go flair_time01_on_middle_space.nii.gz, flair_time02_on_middle_space.nii.gz
     (float32, the input's geometry), brain_mask.nii.gz, preprocessing.json (what was done), and, of patients,
-    copies of the ground truths. With --register the images lie in the half-way space.
+    copies of the ground truths. With --register the images lie in the half-way space. Unlike segment it leaves in what
+    only one scan reached, joins no voxels of fine scans, and does not check whether the scans look as they should.
     """
     from dataclasses import replace
 
