@@ -63,12 +63,6 @@ from train.sources import EXISTING, FOLDER, fold_option
     "--uses", default=5, show_default=True, help="How often a pair is seen, turned and softened anew."
 )
 @click.option(
-    "--jump-share",
-    default=0.0,
-    show_default=True,
-    help="Share of simulated predictions close to where F1 jumps; some 30 ms more for each pair.",
-)
-@click.option(
     "--walkers", default=0, show_default=True, help="Pairs more per step: maps that walk up F's gradient."
 )
 @click.option(
@@ -197,13 +191,12 @@ def _pair_settings(
     network_outputs: Sequence[Path],
     definition: Mode,
     uses: int,
-    jump_share: float,
     **_others: Any,
 ) -> PairSettings:
     """Return what the mask pairs are made of."""
     share = network_share if network_outputs else 0.0
     try:
-        return PairSettings(patch, batch, hard_share, share, definition, uses, jump_share)
+        return PairSettings(patch, batch, hard_share, share, definition, uses)
     except ValueError as error:
         raise UsageError(f"{error}; raise --patch") from error
 

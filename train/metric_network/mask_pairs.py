@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from lesionwise.overlap import Mode
 from train.metric_network.corruptions import Shapes, random_boxes, random_prediction, random_truth
-from train.metric_network.jumps import beside_a_jump
 from train.metric_network.network_outputs import NetworkOutputs
 from train.metric_network.placed_lesions import Mask, paint
 from train.metric_network.softening import draw_softening, soften
@@ -42,8 +41,6 @@ class PairSettings:
         definition: of the F1, see `targets`.
         uses: how often each pair is seen, mirrored, with axes swapped and softened anew; making one costs as much as
             learning from it.
-        jump_share: share of the simulated predictions that lie close to where F1 jumps, see `jumps`; held-out ones never
-            are, so that runs with and without can be compared.
     """
 
     size: int = 64
@@ -52,7 +49,6 @@ class PairSettings:
     network_share: float = 0.4
     definition: Mode = "organisers"
     uses: int = 1
-    jump_share: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise ValueError for patches too small for the twenty lesions that an F1 just above 0 or below 1 takes."""
@@ -196,9 +192,6 @@ def _corrupted(
     truth = random_truth(shapes, settings.size, f1, rng)
     prediction = random_prediction(truth, shapes, settings.size, f1, rng)
     mask = paint(truth, settings.size)
-    if settings.jump_share and rng.random() < settings.jump_share:
-        other = mask if rng.random() < 0.5 else random_prediction(truth, shapes, settings.size, f1, rng)
-        prediction = beside_a_jump(prediction, other, lambda p: patch_f1(p, mask, settings.definition), rng)
     return MaskPair(prediction, mask, patch_f1(prediction, mask, settings.definition))
 
 

@@ -93,9 +93,8 @@ def measure(
     `sources`: real_boxes, real_masks, outputs, as for `MaskPairs`. A network's own outputs count among the soft maps and
     are left out of the hard ones.
     """
-    plain = replace(stream_settings, uses=1, jump_share=0.0)
-    hard = replace(plain, hard_share=1.0, network_share=0.0)
-    soft = replace(plain, hard_share=0.0)
+    hard = replace(stream_settings, hard_share=1.0, network_share=0.0, uses=1)
+    soft = replace(stream_settings, hard_share=0.0, uses=1)
     return {
         name: estimated(
             network, held_out_batches(MaskPairs(settings, seed + HELD_OUT_SEED, **sources), count)
