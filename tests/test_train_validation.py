@@ -12,7 +12,13 @@ from lesionwise.lesions import OperatingPoint
 from lesionwise.simulation.anatomy import Anatomy
 from lesionwise.simulation.timepoints import SyntheticPair
 from train import calibrate, synthetic_cases
-from train.calibrate import LOGITS, fitted_confidence, fitted_temperature, mean_probability
+from train.calibrate import (
+    LOGITS,
+    by_confidence,
+    fitted_confidence,
+    fitted_temperature,
+    mean_probability,
+)
 from train.error_pictures import JudgedCase, write_error_pictures
 from train.reacquisition import scanned_again
 from train.synthetic_cases import CASES, is_unchanged, kept_cases
@@ -98,6 +104,16 @@ def test_confidence_follows_what_the_evaluator_confirmed():
     assert confidence(5, 0.8) < 0.2
 
 
+def test_shares_by_confidence_by_hand():
+    # A confidence of one half for 10 mm3, four fifths for 40 mm3: 1 / (1 + (10 / v)).
+    found = {
+        "temperature": 1.0,
+        "lesion_confidence": {"intercept": -float(np.log(10)), "per_log_mm3": 1.0, "per_logit": 0.0},
+    }
+    lesions = [found_lesion(40.0, 0.9, True), found_lesion(10.0, 0.9, False), found_lesion(40.0, 0.9, False)]
+    assert by_confidence(lesions, found, groups=2).endswith("0.65 0.50, 0.80 0.00")
+
+
 def test_confidence_is_right_on_average_for_the_probabilities_that_segment_writes(tmp_path):
     # A network that is too sure: the odds that it states are the square of the true ones.
     rng = np.random.default_rng(1)
@@ -112,6 +128,7 @@ def test_confidence_is_right_on_average_for_the_probabilities_that_segment_write
     manifest.write_text(json.dumps({"threshold": 0.5, "peak": 0.9}))
     result = CliRunner().invoke(calibrate.main, [str(scores), "--manifest", str(manifest)])
     assert result.exit_code == 0, result.output
+    assert "confidence said, share confirmed" in result.output
     fitted = json.loads(manifest.read_text())
     assert fitted["temperature"] == pytest.approx(2, rel=0.01)
     assert fitted["peak"] == pytest.approx(0.75, abs=0.001)  # odds of 9 become 3

@@ -14,7 +14,7 @@ import click
 import numpy as np
 from scipy import optimize
 
-from lesionwise.calibration import features, tempered
+from lesionwise.calibration import LesionConfidence, features, tempered
 from train.model_card import refresh
 from train.synthetic_validation import LOGIT_EDGES
 
@@ -56,6 +56,20 @@ def fitted_confidence(lesions: list[Mapping[str, Any]], temperature: float) -> d
     return {"intercept": intercept, "per_log_mm3": per_log_mm3, "per_logit": per_logit}
 
 
+def by_confidence(lesions: list[Mapping[str, Any]], found: Mapping[str, Any], groups: int = 5) -> str:
+    """Return how many lesions are true by how sure it is that they are: groups of equal size, the least sure first."""
+    confidence = LesionConfidence.of(found)
+    assert confidence is not None
+    said = np.array(
+        [confidence(x["volume_mm3"], mean_probability(x["voxels"], found["temperature"])) for x in lesions]
+    )
+    true = np.array([x["confirmed"] for x in lesions])
+    parts = np.array_split(np.argsort(said, kind="stable"), groups)
+    return "confidence said, share confirmed: " + ", ".join(
+        f"{said[part].mean():.2f} {true[part].mean():.2f}" for part in parts
+    )
+
+
 def reliability_plot(voxels: np.ndarray, temperature: float, file: Path) -> None:
     """Write how often voxels are lesion by what the network says, before and after the temperature."""
     from matplotlib.figure import Figure
@@ -92,6 +106,8 @@ def main(scores: Path, plot: Path | None, manifest: Path | None) -> None:
     if len(lesions) >= FEWEST_LESIONS:
         found["lesion_confidence"] = fitted_confidence(lesions, found["temperature"])
     click.echo(f"{json.dumps(found)}  ({len(cases)} cases, {len(lesions)} lesions found)")
+    if "lesion_confidence" in found:
+        click.echo(by_confidence(lesions, found))
     if plot:
         reliability_plot(voxels, found["temperature"], plot)
     if manifest:
