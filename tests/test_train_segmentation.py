@@ -13,7 +13,7 @@ from lesionwise.errors import InputError, UsageError
 from train.loop import CHECKPOINT, Averaged, learning_rate, read_log
 from train.metric_network.files import save_metric_network
 from train.metric_network.network import MetricNetwork
-from train.segmentation import training
+from train.segmentation import refresh, training
 from train.segmentation.__main__ import main
 from train.segmentation.metric_loss import MetricLoss
 from train.segmentation.stages import is_stage, load_network, save_stage
@@ -99,7 +99,9 @@ def test_batches_drawn_before_are_those_that_the_training_would_draw(tmp_path):
     assert equal(state_of(tmp_path / "given")["network"], state_of(tmp_path / "own")["network"])
 
 
-def test_refreshing_changes_f_and_is_logged(tmp_path, random_metric_network):
+def test_refreshing_changes_f_and_is_logged(tmp_path, random_metric_network, monkeypatch):
+    weights, tune = [], refresh.fine_tune
+    monkeypatch.setattr(refresh, "fine_tune", lambda *a: weights.append(a[-1]) or tune(*a))
     chosen = options(
         tmp_path,
         lesion_loss="metric-network",
@@ -110,6 +112,8 @@ def test_refreshing_changes_f_and_is_logged(tmp_path, random_metric_network):
         steps=2,
     )
     train(chosen)
+    assert weights
+    assert min(weights) > 0  # the squared error alone would spoil F's gradient
     before = torch.load(random_metric_network / "metric_network.pt", weights_only=True)["parameters"]
     after = state_of(tmp_path)["more"]["metric_network"]
     assert not equal(dict(after), before)

@@ -111,11 +111,7 @@ def _template_maps_on(flair: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
     "--output", required=True, type=click.Path(path_type=Path), help="Folder for the prepared scans."
 )
 def main(folders: tuple[Path, ...], output: Path) -> None:
-    """Prepare each of FOLDERS that holds flair.nii.gz.
-
-    Raises:
-        InputError: none does, or two have one name.
-    """
+    """Prepare each of FOLDERS that holds flair.nii.gz; refused where none does, or two have one name."""
     scans = [folder for folder in folders if (folder / "flair.nii.gz").is_file()]
     if not scans:
         raise InputError(f"{folders[0]}: no flair.nii.gz is in it or in the others; name folders of scans")
