@@ -48,4 +48,4 @@ def page_of(case: Path, lesions: int) -> Callable[[], str]:
     table = lesion_table(mask, probability, study.output.affine, study.output.spacing_mm)
     engine = Engine.start(settings, progress)
     report = describe_case(table, None, pair, study, None, {}, settings, settings.windows, engine, progress)
-    return lambda: case_page(report, case_images(study, mask, probability))
+    return lambda: case_page(report, case_images(study, pair, mask, probability))
