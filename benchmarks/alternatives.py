@@ -31,7 +31,8 @@ def main() -> None:
     weight, bias = random(OUT, COARSE + SKIP, 3, 3, 3), random(OUT)
     scale, shift = (random(1, COARSE + SKIP, 1, 1, 1) for _ in range(2))
     of_coarse, of_skip = (
-        part.contiguous(memory_format=torch.channels_last_3d) for part in weight.split((COARSE, SKIP), dim=1)
+        part.contiguous(memory_format=torch.channels_last_3d)
+        for part in torch.split(weight, [COARSE, SKIP], dim=1)
     )
 
     def convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -60,6 +60,7 @@ def seconds_before_first_step(*arguments: object) -> float:
     process = subprocess.Popen(
         command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
+    assert process.stderr is not None  # it is a pipe
     line = process.stderr.readline()  # "reading: 0.4 s"
     seconds = time.perf_counter() - begin
     process.terminate()

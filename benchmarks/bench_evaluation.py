@@ -6,6 +6,7 @@ the lesions and with the volume around them; then the small patches of training.
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +31,7 @@ def main() -> None:
     prediction, truth = make_pair(SHAPE, lesions=60)
     with threadpool_limits(1):
         for name, surfaces in (("voxel and lesion measures", False), ("with surface distances", True)):
-            seconds = cpu_seconds(
-                lambda on=surfaces: evaluate_pair(prediction, truth, SPACING_MM, surfaces=on)
-            )
+            seconds = cpu_seconds(partial(evaluate_pair, prediction, truth, SPACING_MM, surfaces=surfaces))
             verdict = "ok" if seconds < BAR_SECONDS[name] else "TOO SLOW"
             print(
                 f"  {name:42} {seconds:7.3f}   bar {BAR_SECONDS[name]}, the tool {TOOL_SECONDS[name]}: {verdict}"
@@ -42,12 +41,12 @@ def main() -> None:
             ("60 lesions, four times the volume", (512, 512, 200), 60),
         ):
             pair = make_pair(shape, lesions)
-            print(f"  {name:42} {cpu_seconds(lambda p=pair: evaluate_pair(*p, SPACING_MM)):7.3f}")
+            print(f"  {name:42} {cpu_seconds(partial(evaluate_pair, *pair, SPACING_MM)):7.3f}")
         for name, (patch_prediction, patch_truth) in (
             ("lesion_f1, a 64^3 patch, 6 lesions", make_pair((64, 64, 64), 6)),
             ("lesion_f1, a 64^3 patch of noise", make_noise((64, 64, 64))),
         ):
-            seconds = cpu_seconds(lambda p=patch_prediction, t=patch_truth: lesion_f1(p, t, SPACING_MM))
+            seconds = cpu_seconds(partial(lesion_f1, patch_prediction, patch_truth, SPACING_MM))
             print(f"  {name:42} {1000 * seconds:7.2f} ms")
 
 
@@ -56,7 +55,7 @@ def rows() -> Iterator[Row]:
     small, lesions, large = make_pair(SHAPE, 60), make_pair(SHAPE, 240), make_pair((512, 512, 200), 60)
     with threadpool_limits(1):
         base, more, larger = cpu_seconds_in_turn(
-            *(lambda p=pair: evaluate_pair(*p, SPACING_MM) for pair in (small, lesions, large))
+            *(partial(evaluate_pair, *pair, SPACING_MM) for pair in (small, lesions, large))
         )
     yield Row("evaluator: 4 times the lesions", more / base, bar=4, growth=True)
     yield Row("evaluator: 4 times the volume", larger / base, bar=4, growth=True)
@@ -69,7 +68,7 @@ def make_pair(shape: tuple[int, int, int], lesions: int) -> tuple[Mask, Mask]:
     largest = min(8, min(shape) // 8)
     for lesion in range(lesions):
         centre = random.integers(largest + 2, np.array(shape) - largest - 2)
-        radius = random.integers(2, largest + 1)
+        radius = int(random.integers(2, largest + 1))
         add_ball(truth, centre, radius)
         shifted = centre + random.integers(-1, 2, 3)
         elsewhere = random.integers(largest + 2, np.array(shape) - largest - 2)

@@ -43,7 +43,7 @@ def plain_n4(image: NDArray[np.float32]) -> NDArray[np.float32]:
     n4.SetNumberOfControlPoints(bias_field.CONTROL_POINTS)
     shrink = [bias_field.SHRINK_FACTOR] * 3
     n4.Execute(sitk.Shrink(full, shrink), sitk.Shrink(mask, shrink))
-    return sitk.GetArrayFromImage(full / sitk.Exp(n4.GetLogBiasFieldAsImage(full))).T
+    return np.asarray(sitk.GetArrayFromImage(full / sitk.Exp(n4.GetLogBiasFieldAsImage(full)))).T
 
 
 def plain_nlmeans(image: NDArray[np.float32]) -> NDArray[np.float64]:

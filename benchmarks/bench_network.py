@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.table import Row, cpu_seconds_in_turn
 from lesionwise.devices import choose_precision
@@ -65,12 +66,14 @@ def monai_is_there() -> bool:
 
 def monai_windows(network: torch.nn.Module, volume: torch.Tensor) -> torch.Tensor:
     """Return what MONAI's loop gives, with its Gaussian weights, as its documentation calls it."""
-    from monai.inferers import sliding_window_inference
+    from monai.inferers.utils import sliding_window_inference
 
     with torch.inference_mode():
-        return sliding_window_inference(
+        found = sliding_window_inference(
             volume, (PATCH_SIZE,) * 3, sw_batch_size=1, predictor=network, overlap=0.5, mode="gaussian"
         )
+    assert isinstance(found, torch.Tensor)
+    return found
 
 
 def number_of_windows(shape: tuple[int, int, int]) -> int:
@@ -78,7 +81,9 @@ def number_of_windows(shape: tuple[int, int, int]) -> int:
     return len(window_positions(shape, (PATCH_SIZE,) * 3, overlap=0.5))
 
 
-def brain_ellipsoid() -> np.ndarray:
+def brain_ellipsoid() -> NDArray[np.bool_]:
     """Return a mask that fills the volume but for a margin of 8 voxels, as the network's grid is laid."""
     axes = np.ogrid[tuple(slice(length) for length in SHAPE)]
-    return sum(((x - (n - 1) / 2) / (n / 2 - 8)) ** 2 for x, n in zip(axes, SHAPE, strict=True)) <= 1
+    return (
+        np.asarray(sum(((x - (n - 1) / 2) / (n / 2 - 8)) ** 2 for x, n in zip(axes, SHAPE, strict=True))) <= 1
+    )

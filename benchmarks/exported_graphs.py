@@ -4,7 +4,6 @@ All compute one block with one thread, each in the fastest number type that it h
 OpenVINO and AOTInductor (which needs a C++ compiler) in bfloat16 where the way in use does, ONNX Runtime in float32.
 """
 
-import io
 import tempfile
 from collections.abc import Callable
 from copy import deepcopy
@@ -56,7 +55,7 @@ def main() -> None:
             "in use": lambda: in_use(block),
             "AOTInductor": ahead_of_time(whole, block, kind, Path(folder) / "network.pt2"),
             "OpenVINO": with_openvino(whole, block, kind),
-            "ONNX Runtime, float32": with_onnx_runtime(whole, block),
+            "ONNX Runtime, float32": with_onnx_runtime(whole, block, Path(folder) / "network.onnx"),
             "as it stands, float32": lambda: plainly(whole, block),
         }
         # Each way is prepared by this before it is timed.
@@ -69,13 +68,16 @@ def main() -> None:
 def plainly(whole: torch.nn.Module, block: Tensor) -> Tensor:
     """Compute with torch, without anything of this project's."""
     with torch.inference_mode():
-        return whole(block)
+        probability: Tensor = whole(block)
+    return probability
 
 
 def ahead_of_time(whole: Probability, block: Tensor, kind: torch.dtype, package: Path) -> Way:
     """Return the graph compiled ahead of time by AOTInductor, channels last."""
     last = torch.channels_last_3d
-    model, example = deepcopy(whole).to(kind, memory_format=last), block.to(kind, memory_format=last)
+    model: torch.nn.Module = deepcopy(whole)
+    model.to(kind, memory_format=last)  # type: ignore[call-overload]  # missing in torch's stubs
+    example = block.to(kind, memory_format=last)
     with torch.inference_mode():
         exported = torch.export.export(model, (example,))
     torch._inductor.aoti_compile_and_package(exported, package_path=str(package))
@@ -94,13 +96,12 @@ def with_openvino(whole: Probability, block: Tensor, kind: torch.dtype) -> Way:
     return lambda: torch.from_numpy(np.asarray(compiled(block.numpy())[0]))
 
 
-def with_onnx_runtime(whole: Probability, block: Tensor) -> Way:
+def with_onnx_runtime(whole: Probability, block: Tensor, file: Path) -> Way:
     """Return the graph in ONNX Runtime, by torch's older exporter, which needs no package more than onnx."""
-    file = io.BytesIO()
     torch.onnx.export(whole, (block,), file, dynamo=False, input_names=["block"], opset_version=18)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     return lambda: torch.from_numpy(session.run(None, {"block": block.numpy()})[0])
 
 

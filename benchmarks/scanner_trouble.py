@@ -36,7 +36,7 @@ def noisy(data: Array, brain: NDArray[np.bool_], part: float = 0.05) -> Array:
     """Return the magnitude of the image with noise in both channels (Rician), as part of the brain's mean."""
     rng = np.random.default_rng(1)
     real, imaginary = rng.normal(0, part * data[brain].mean(), (2, *data.shape))
-    return np.hypot(data + real, imaginary)
+    return np.asarray(np.hypot(data + real, imaginary))
 
 
 def shaded(data: Array, _brain: NDArray[np.bool_], ratio: float = 2.0) -> Array:

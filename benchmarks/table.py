@@ -67,15 +67,23 @@ def markdown(rows: Iterable[Row]) -> str:
 def merged(stored: str, table: str) -> str:
     """Return a table with the stored table's rows of other names before its own."""
     head, rows = _parted(table)
-    measured = {_ROW.match(row)["name"] for row in rows}
-    kept = [row for row in _parted(stored)[1] if _ROW.match(row)["name"] not in measured]
+    measured = set(map(_name, rows))
+    kept = [row for row in _parted(stored)[1] if _name(row) not in measured]
     return "".join([*head, *kept, *rows])
+
+
+def _name(line: str) -> str | None:
+    """Return the name of a table's row; None for any other line."""
+    found = _ROW.match(line)
+    return found["name"] if found else None
 
 
 def _parted(table: str) -> tuple[list[str], list[str]]:
     """Return the lines before a table's rows, and the rows."""
     lines = table.splitlines(keepends=True)
-    return [line for line in lines if not _ROW.match(line)], [line for line in lines if _ROW.match(line)]
+    return [line for line in lines if _name(line) is None], [
+        line for line in lines if _name(line) is not None
+    ]
 
 
 def regressions(rows: Iterable[Row], stored: str) -> list[str]:
