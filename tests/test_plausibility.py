@@ -70,6 +70,12 @@ def test_nothing_is_said_of_synthetic_flair(pair):
     assert not list(implausible_pair(pair.time1, pair.time2, pair.brain))
 
 
+def test_a_second_scan_that_is_much_sharper_is_told(pair):
+    thick = ndimage.gaussian_filter1d(pair.time1, 2.0, axis=2)
+    assert "sharper" in " ".join(implausible_pair(thick, pair.time1, pair.brain))
+    assert "sharper" not in " ".join(implausible_pair(pair.time1, thick, pair.brain))
+
+
 def test_a_noisy_scan_is_told(pair):
     noisy = pair.time1 + np.random.default_rng(1).normal(0, 0.2, pair.time1.shape)
     assert "noisy" in " ".join(implausible_scan("time 2", noisy, pair.brain, ISOTROPIC))
