@@ -65,11 +65,10 @@ def markdown(rows: Iterable[Row]) -> str:
 
 
 def merged(stored: str, table: str) -> str:
-    """Return a table with the stored table's rows of other names before its own."""
+    """Return the stored table with the rows of another in the places of their names, or after all others."""
     head, rows = _parted(table)
-    measured = set(map(_name, rows))
-    kept = [row for row in _parted(stored)[1] if _name(row) not in measured]
-    return "".join([*head, *kept, *rows])
+    by_name = {_name(row): row for row in _parted(stored)[1]} | {_name(row): row for row in rows}
+    return "".join([*head, *by_name.values()])
 
 
 def _name(line: str) -> str | None:

@@ -19,10 +19,11 @@ def test_ways_run_in_turn():
 
 def test_measured_again_a_row_replaces_the_stored_one_and_others_stay():
     stored = markdown([Row("network", 6.0, bar=6), Row("seconds", 1234.0, growth=True)])
-    now = merged(stored, markdown([Row("network", 7.0, bar=6)]))
-    assert [line for line in now.splitlines() if line.startswith(("| n", "| s"))] == [
-        "| seconds | 1.23e+03 |  |  |",
+    now = merged(stored, markdown([Row("added", 1.0), Row("network", 7.0, bar=6)]))
+    assert [line for line in now.splitlines() if line.startswith(("| a", "| n", "| s"))] == [
         "| network | 7 | >= 6 | yes |",
+        "| seconds | 1.23e+03 |  |  |",
+        "| added | 1 |  |  |",
     ]
     assert merged("", stored) == stored
     assert regressions([Row("seconds", 1500.0, growth=True)], now) == [
