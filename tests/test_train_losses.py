@@ -153,6 +153,19 @@ def test_balancing_makes_alpha_the_ratio_of_the_gradients():
     assert float((gradient - voxel).norm()) == pytest.approx(0.3 * float(voxel.norm()), rel=1e-3)
 
 
+def test_balancing_leaves_out_a_term_without_gradient():
+    logits, truth = logits_and_truth()
+
+    def flat(probabilities, _truth):
+        return 0.0 * probabilities.sum()
+
+    total, parts = Objective(flat, alpha=0.3, balance=True)(logits, truth)
+    assert parts["lesion_weight"] == 0
+    (gradient,) = torch.autograd.grad(total, logits)
+    (voxel,) = torch.autograd.grad(dice_loss(logits.softmax(1)[:, 1], truth), logits)
+    torch.testing.assert_close(gradient, voxel)
+
+
 def test_without_effect_shows_in_the_log():
     logits, truth = logits_and_truth()
     total, parts = Objective(blob_loss, alpha=0.0)(logits, truth)

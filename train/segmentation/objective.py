@@ -44,7 +44,9 @@ class Objective:
             torch.autograd.grad(term, logits, retain_graph=True)[0] for term in (voxel, lesion)
         )
         voxel_norm, lesion_norm = norm(voxel_gradient), norm(lesion_gradient)
-        weight = self.alpha * (voxel_norm / lesion_norm.clamp(min=1e-12)) if self.balance else self.alpha
+        weight: Tensor | float = self.alpha
+        if self.balance:  # F has no gradient where there is no lesion, neither true nor predicted
+            weight = self.alpha * voxel_norm / lesion_norm if lesion_norm > 0 else 0.0
         total = voxel + weight * lesion
         parts |= {
             "lesion_loss": float(lesion.detach()),
