@@ -12,7 +12,7 @@ from lesionwise.errors import InputError, UsageError
 from train.metric_network.__main__ import main
 from train.metric_network.files import export_metric_network, load_metric_network, save_metric_network
 from train.metric_network.join import joined
-from train.metric_network.network import LesionCounts, MetricNetwork, as_log_odds, f1_of_counts
+from train.metric_network.network import MetricNetwork, ShareOdds, as_log_odds, f1_of_counts
 from train.metric_network.targets import patch_f1
 from train.metric_network.training import ENOUGH, fine_tune, gradient_loss, metric_loss
 from train.metric_network.walkers import Walkers, walked
@@ -48,7 +48,8 @@ def test_published_head_has_178_million_parameters():
 
 
 def test_compact_head_is_below_a_million():
-    # (channels in, out, kernel's voxels): each voxel by itself, halved with overlap, five convolutions, the four maps.
+    # (channels in, out, kernel's voxels): each voxel by itself, halved with overlap, five convolutions, log odds of lesions
+    # of both masks; and twice, of a lesion's edge and two shares of twenty hinges.
     layers = [
         (3, 8, 1),
         (8, 16, 64),
@@ -57,9 +58,10 @@ def test_compact_head_is_below_a_million():
         (32, 64, 27),
         (64, 64, 27),
         (64, 64, 27),
-        (64, 4, 1),
+        (64, 2, 1),
+        *2 * [(1 + 2 * 20, 32, 1), (32, 1, 1)],
     ]
-    assert parameters(MetricNetwork("compact")) == sum(i * o * k + o for i, o, k in layers) == 305_956
+    assert parameters(MetricNetwork("compact")) == sum(i * o * k + o for i, o, k in layers) == 308_580
 
 
 def test_published_head_works_on_its_patch_only():
@@ -96,14 +98,53 @@ def test_product_channel_tells_overlap_from_distance():
 
 def test_four_sums_make_f1():
     # 3 found, 1 missed; 2 right, 2 wrong, each 0.02 better than that.
-    counts = LesionCounts(channels=4)
-    with torch.no_grad():
-        counts.maps.weight.copy_(torch.eye(4).reshape(4, 4, 1, 1, 1))
-        counts.maps.bias.zero_()
-    wanted = torch.tensor([3.0, 1.0, 2.0, 2.0])
-    features = torch.log(torch.expm1(wanted)).reshape(1, 4, 1, 1, 1)  # softplus backwards
+    maps = torch.tensor([3.0, 1.0, 2.0, 2.0]).reshape(1, 4, 1, 1, 1) * torch.tensor(
+        [0.25, 0.75]
+    )  # over two cells
     s, p = 3.02 / 4.02, 2.02 / 4.02
-    assert float(f1_of_counts(counts(features)).detach()) == pytest.approx(2 * s * p / (s + p), rel=1e-5)
+    assert float(f1_of_counts(maps)) == pytest.approx(2 * s * p / (s + p), rel=1e-5)
+
+
+def test_odds_can_jump_where_a_share_crosses_a_limit():
+    odds = ShareOdds(hidden=8)
+    with torch.no_grad():
+        for layer in odds.layers[::2]:
+            layer.weight.zero_()
+            layer.bias.zero_()
+        odds.layers[0].weight[0, 1 + 2] = 1.0  # of the first share, the hinge from 0.10 to 0.15
+        odds.layers[2].weight[0, 0] = 100.0
+    shares = torch.tensor([[0.5, share, 0.9] for share in (0.0, 0.1, 0.12, 0.15, 1.0)])
+    torch.testing.assert_close(odds(shares), torch.tensor([0.0, 0.0, 40.0, 100.0, 100.0]), atol=1e-4, rtol=0)
+
+
+def one_true_three_predicted():
+    """Return a prediction and a truth (1, 16, 24, 8): the true lesion is covered by the first predicted one."""
+    prediction, truth = torch.zeros(1, 16, 24, 8), torch.zeros(1, 16, 24, 8)
+    truth[0, 2:5, 2:5, 2:5] = 1
+    for x, y in ((2, 2), (10, 2), (10, 18)):
+        prediction[0, x : x + 3, y : y + 3, 2:5] = 0.9
+    return prediction, truth
+
+
+def test_maps_are_of_true_lesions_found_and_missed_then_predicted_ones_right_and_wrong():
+    network = small("compact").eval()
+    member, pair = network.members[0], one_true_three_predicted()
+    maps = network.counted(*pair)[1].detach()
+    assert maps.shape == (1, 4, 2, 3, 1)
+    assert (float(maps[:, :2].sum()), float(maps[:, 2:].sum())) == pytest.approx((1, 3))
+    for first, total in ((0, 1), (2, 3)):
+        with torch.no_grad():
+            member.around.bias.copy_(torch.where(torch.arange(2) == first // 2, 60.0, 0.0))
+        sure = network.counted(*pair)[1].detach().sum((0, 2, 3, 4))
+        assert sure[first : first + 2].tolist() == pytest.approx([total, 0], abs=1e-6)
+        assert 0 < sure[(first + 2) % 4] < 4 - total
+    # Where predicted lesions lie: two of them in cells of their own.
+    np.testing.assert_allclose(maps[0, 2:].sum(0)[:, :, 0], [[1, 0, 0], [1, 0, 1]], rtol=1e-5)
+
+
+def test_patches_with_other_edges_are_refused():
+    with pytest.raises(ValueError, match="multiples of 8"):
+        small("compact")(torch.zeros(1, 12, 16, 16), torch.zeros(1, 12, 16, 16))
 
 
 @pytest.mark.parametrize("wrong", [{"head": "large"}, {"patch": 20}, {"head": "published", "members": 3}])
@@ -163,8 +204,10 @@ def test_a_file_that_is_none_is_refused_in_one_line(tmp_path, content):
 
 def test_loss_is_the_mean_squared_error():
     network = small("compact").eval()
-    prediction, truth = torch.zeros(2, 16, 16, 16), torch.zeros(2, 16, 16, 16)
+    prediction, truth = one_true_three_predicted()
+    prediction, truth = prediction.repeat(2, 1, 1, 1), truth.repeat(2, 1, 1, 1)
     estimate = float(network(prediction, truth)[0].detach())
+    assert 0.1 < estimate < 0.9
     f1 = torch.tensor([estimate + 0.1, estimate - 0.3])
     # A count that is met has no deviance, so that the squared error of F1 is all.
     counts = network.counted(prediction, truth)[1].detach()
@@ -235,9 +278,7 @@ def test_fine_tuning_learns_a_batch():
 def test_a_walk_goes_up_f_by_the_step():
     network = small("compact").eval()
     truths = (torch.rand(2, 16, 16, 16, generator=torch.Generator().manual_seed(1)) > 0.9).float()
-    logits = torch.zeros(2, 16, 16, 16)
-    with torch.no_grad():
-        network.members[0].head.maps.bias.fill_(0.0)  # away from where the estimate is flat
+    logits = torch.full((2, 16, 16, 16), -1.0)  # away from where voxels become lesions and the estimate jumps
     steps = torch.tensor([0.01, 0.02])
     moved = walked(network, logits, truths, steps, torch.float32)
     torch.testing.assert_close((moved - logits).abs().amax((1, 2, 3)), steps)

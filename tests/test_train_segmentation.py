@@ -190,7 +190,7 @@ def test_two_processes_follow_the_curve_of_one_with_the_summed_batch(
         "precision": "fp32",  # bfloat16, which "auto" takes on some processors, rounds coarser than the tolerance
         "rate": 1e-4,  # slow enough that the weight, a quotient of two gradient norms, stays well-conditioned
         "steps": 4,
-        "seed": 2,  # of which no voxel lies so near to the threshold that the order of a sum moves it across
+        "seed": 3,  # of which no voxel lies so near to the threshold that the order of a sum moves it across
     }
     train(options(tmp_path / "one", **chosen))
     with socket.socket() as free:

@@ -31,8 +31,8 @@ def metric_loss(
     """Return the mean squared error of the estimates (paper, section 2.2) and what is logged.
 
     The compact head is also taught its counts, cell by cell: the deviance of a Poisson distribution, summed over a patch.
-    Told F1 alone, it would have to find out by itself that lesions are to be counted. `gradient_weight`: of `gradient_loss`,
-    `counts_weight`: of the deviance, against which the squared error weighs little once it is small.
+    Told F1 alone, it would have to find out by itself which lesion it was that made it lower. `gradient_weight`: of
+    `gradient_loss`, `counts_weight`: of the deviance, against which the squared error weighs little once it is small.
     """
     device = next(network.parameters()).device
     prediction, truth, f1, counts = (part.to(device, non_blocking=True) for part in batch)
@@ -47,7 +47,7 @@ def metric_loss(
         squared = squared + gradient_weight * lacking
     if maps is None:
         return squared, parts
-    maps = maps + TINY  # a softplus may underflow to 0
+    maps = maps + TINY  # cells without lesions have 0
     deviance = (maps - counts - torch.xlogy(counts, maps / counts.clamp(min=TINY))).sum((1, 2, 3, 4)).mean()
     parts["counts_deviance"] = float(deviance.detach())
     return squared + counts_weight * deviance, parts
