@@ -46,7 +46,7 @@ LARGEST_RESIDUAL_MM = 2.0
 
 LARGEST_BLUR_MM = 1.0
 """Gaussian standard deviation along one axis that makes time 2 as smooth as time 1. Real pairs need 0.5 (one protocol) and 0.4
-(two). Of 20 synthetic cases without change the 4 that need more had 24 of 36 false lesions."""
+(two). Of the 20 cases without change of `train.synthetic_validation` the 4 that need more had 24 of 36 false lesions."""
 
 RIM_VOXELS = 3
 """Of the brain, where masking and not the scanner makes the edges."""

@@ -1,6 +1,5 @@
 """How much sharper one scan is than another, direction by direction: thick slices and blurred scans against finer ones."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -50,14 +49,9 @@ def _blur_of_lines(image: NDArray[Any], other: NDArray[Any], inside: NDArray[Any
 
 
 def _sharpness(lines: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:
-    """Return the mean square of second differences over that of first ones; nan where there are none."""
-    squares = list(_mean_squares(lines, inside))
-    return squares[1] / squares[0] if squares[0] > 0 else float("nan")
-
-
-def _mean_squares(lines: NDArray[np.float32], inside: NDArray[np.bool_]) -> Iterator[float]:
-    """Yield the mean squares of the first and the second differences whose voxels all lie inside; 0 where none do."""
-    for _order in (1, 2):
-        lines, inside = np.diff(lines, axis=-1), inside[:, 1:] & inside[:, :-1]
-        found = lines[inside]
-        yield float(np.mean(np.square(found))) if found.size else 0.0
+    """Return the mean square of second differences over that of first ones, of voxels inside; nan where there are none."""
+    first, pairs = np.diff(lines), inside[:, 1:] & inside[:, :-1]
+    second, triples = np.diff(first), pairs[:, 1:] & pairs[:, :-1]
+    if not first[pairs].any() or not triples.any():
+        return float("nan")
+    return float(np.mean(np.square(second[triples])) / np.mean(np.square(first[pairs])))

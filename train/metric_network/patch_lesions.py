@@ -6,6 +6,7 @@ maxima between them estimate a share only roughly, and most so near the limits w
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -56,7 +57,7 @@ class Lesions:
         """Return the sums over each lesion, (count,), of values at its voxels (K,)."""
         return values.new_zeros(self.count).index_add(0, self.lesion, values)
 
-    @property
+    @cached_property
     def volume(self) -> Tensor:
         """The voxels of each lesion (count,)."""
         return self.sums(self.weight.flatten()[self.voxels])
