@@ -33,6 +33,13 @@ def test_equal_for_negative_intensities():
     np.testing.assert_allclose(denoise_on(image, CPU), denoise(image), rtol=1e-5)
 
 
+def test_equal_where_all_that_an_outlier_could_be_averaged_with_weighs_next_to_nothing():
+    image = np.zeros((30, 30, 24))
+    image[3:27, 3:27, 3:21] = 100 + np.random.default_rng(4).standard_normal((24, 24, 18))
+    image[12:15, 12:15, 9:12], image[12:15, 19:21, 9:11] = 400, 300  # in single precision exp(-104) is 0
+    np.testing.assert_allclose(denoise_on(image, CPU), denoise(image), rtol=1e-5)
+
+
 @pytest.mark.parametrize("value", [0.0, 3.7])
 def test_a_flat_image_stays(value):
     image = np.full((6, 7, 8), value, dtype=np.float32)

@@ -118,6 +118,14 @@ def test_a_template_that_could_only_wipe_the_images_or_have_no_effect_is_refused
     assert not (tmp_path / "out").exists()
 
 
+def test_a_way_to_find_a_brain_that_is_given_is_refused(run, case, tmp_path):
+    pair = ("-t1", case[0], "-t2", case[1], "--brain-mask", case[2], "-o", tmp_path / "out")
+    code, err = run(*pair, "--brain-extraction", "atlas")
+    assert code == 2
+    assert "leave one of them out" in err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.fixture
 def patients(case, tmp_path):
     """Return a folder of two patients with truths, one whose second scan is damaged, one with nothing."""
@@ -157,14 +165,36 @@ def test_a_folder_of_patients_goes_on_after_failures_and_ends_with_code_1(
     assert report["brain_extraction"] == "learned"
 
 
-def test_a_folder_without_failures_ends_with_code_0_also_inside_itself(run, patients, known_brain):
+@pytest.mark.parametrize("inside", ["done", "derived/done"])
+def test_a_folder_without_failures_ends_with_code_0_also_inside_itself(run, patients, known_brain, inside):
     for name in ("patient000", "patient002"):
         shutil.rmtree(patients / name)
     for _ in range(2):  # the second time the outputs are there, and are no patients
-        code, err = run(patients, "-o", patients / "done", "--no-denoise", "--no-bias-correction")
+        code, err = run(patients, "-o", patients / inside, "--no-denoise", "--no-bias-correction")
         assert code == 0, err
         assert "patient001 (1 of 2)" in err
-        assert sorted(path.name for path in (patients / "done").iterdir()) == ["patient001", "patient003"]
+        assert sorted(path.name for path in (patients / inside).iterdir()) == ["patient001", "patient003"]
+
+
+def test_a_patient_that_holds_the_output_is_still_one(run, patients, known_brain):
+    output = patients / "patient001" / "derived"
+    _, err = run(patients, "-o", output, "--no-denoise", "--no-bias-correction")
+    assert "2 of 4 patients failed: patient000, patient002" in err
+    assert (output / "patient001" / REPORT).is_file()
+
+
+def test_of_a_patient_that_fails_it_is_said_that_earlier_outputs_are_left(
+    run, patients, known_brain, tmp_path
+):
+    quick = ("-o", tmp_path / "out", "--no-denoise", "--no-bias-correction", "--quiet")
+    run(patients, *quick)
+    (patients / "patient001" / TIME2).write_bytes(b"not a scan")
+    _, err = run(patients, *quick)
+    told = {
+        line.split()[0]: "outputs are still those of an earlier start" in line for line in err.splitlines()
+    }
+    assert told["patient001"]
+    assert not told["patient002"]
 
 
 @pytest.fixture

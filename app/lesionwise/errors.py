@@ -59,6 +59,10 @@ class SomeCasesError(LesionwiseError):
             self.add_note(f"{name}: {trace}")
 
 
+STALE = " (its outputs are still those of an earlier start)"
+"""Said after the error of a case, of several, that had been finished before."""
+
+
 def trace(error: BaseException) -> str:
     """Return where an error arose, as a text: the error itself would keep the volumes of its case in memory."""
     return "".join(traceback.format_exception(error))

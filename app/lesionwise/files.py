@@ -149,7 +149,7 @@ def _write_new(path: Path, write: Writer) -> None:
 
 def _remove_leftovers(path: Path) -> None:
     """Remove temporary files of `path` whose writer is gone: nobody holds their lock."""
-    ours = re.compile(re.escape(f".{path.name[:100]}.") + r"[0-9a-f]{8}\.part")
+    ours = re.compile(re.escape(f".{_short_name(path)}.") + r"[0-9a-f]{8}\.part")
     for entry in path.parent.iterdir():
         if ours.fullmatch(entry.name):
             with suppress(OSError), entry.open("rb") as file:
@@ -203,7 +203,12 @@ def _same_file(output: Path, source: Path) -> bool:
 
 
 def _temporary_name(path: Path) -> Path:
-    return path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
+    return path.with_name(f".{_short_name(path)}.{secrets.token_hex(4)}.part")
+
+
+def _short_name(path: Path) -> str:
+    """Return the first 100 bytes of a file's name: file systems count bytes, and allow 255."""
+    return os.fsdecode(os.fsencode(path.name)[:100])
 
 
 @contextmanager

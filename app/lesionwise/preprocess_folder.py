@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lesionwise.challenge_layout import TIME1, TIME2, TRUTHS
-from lesionwise.errors import InputError, SomeCasesError, explain, trace
-from lesionwise.preprocess_case import PreprocessCase
+from lesionwise.errors import STALE, InputError, SomeCasesError, explain, trace
+from lesionwise.preprocess_case import REPORT, PreprocessCase
 
 PreprocessOne = Callable[[PreprocessCase], object]
 
@@ -21,7 +21,7 @@ def find_patients(
 
     Ground truths lie on the grid of the scans: they are not to be copied where the images leave it.
 
-    Hidden folders, and `output` where it lies in `folder`, are no patients. Whether the scans are there is
+    Hidden folders are no patients, nor is what holds `output` and no scan of its own. Whether the scans are there is
     found out when their turn comes. Raises `InputError` where there is no folder or no subfolder.
     """
     if not folder.is_dir():
@@ -31,7 +31,7 @@ def find_patients(
     patients = sorted(
         entry
         for entry in folder.iterdir()
-        if entry.is_dir() and entry.name[0] != "." and entry.resolve() != output.resolve()
+        if entry.is_dir() and entry.name[0] != "." and not _only_holds(entry, output)
     )
     if not patients:
         raise InputError(f"{folder}: no patient found; it takes PATIENT/{TIME1} and PATIENT/{TIME2}")
@@ -45,6 +45,13 @@ def find_patients(
         )
         for patient in patients
     ]
+
+
+def _only_holds(entry: Path, output: Path) -> bool:
+    """Tell whether a folder is `output`, or lies around it and has no scans of its own."""
+    entry, output = entry.resolve(), output.resolve()
+    scans = any((entry / name).exists() for name in (TIME1, TIME2))
+    return entry == output or (output.is_relative_to(entry) and not scans)
 
 
 def preprocess_patients(
@@ -65,7 +72,8 @@ def preprocess_patients(
             preprocess(case)
         except Exception as error:
             failed[patient] = trace(error)
-            complain(f"{patient} failed: {explain(error)[0]}")
+            stale = (case.folder / REPORT).exists()
+            complain(f"{patient} failed: {explain(error)[0]}{STALE if stale else ''}")
     if failed:
         raise SomeCasesError(
             f"{len(failed)} of {len(cases)} patients failed: {', '.join(failed)}; the reasons stand above",

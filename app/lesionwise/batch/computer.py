@@ -12,7 +12,7 @@ from lesionwise.batch.layouts import BatchCase
 from lesionwise.batch.tables import DONE, FAILED, CaseResult
 from lesionwise.case_description import describe_computation
 from lesionwise.engine import Engine, Settings
-from lesionwise.errors import InputError, explain, trace
+from lesionwise.errors import STALE, InputError, explain, trace
 from lesionwise.files import make_folder
 from lesionwise.memory import free_bytes
 from lesionwise.pipeline import PreparedCase, finish_case, prepare_case, read_case
@@ -134,7 +134,7 @@ def _finish(
     except Exception as error:
         message, _ = explain(error)
         if item.case.output.exists():
-            message += " (its outputs are still those of an earlier start)"
+            message += STALE
         return CaseResult(item.name, FAILED, error=message, trace=trace(error))
     finally:
         _remove_if_empty(item)

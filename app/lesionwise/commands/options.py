@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from lesionwise.errors import UsageError
 
@@ -122,6 +123,15 @@ brain_extraction_option = click.option(
     default="auto",
     help="How the brain is found: auto is the learned way, and the atlas where that fails.",
 )
+
+
+def refuse_needless_extraction(brain_mask: Path | None) -> None:
+    """Raise `UsageError` where both a brain mask and a way to find the brain were asked for: one would do nothing."""
+    source = click.get_current_context().get_parameter_source("brain_extraction")
+    if brain_mask and source is not ParameterSource.DEFAULT:
+        raise UsageError(
+            "--brain-extraction finds the brain, and --brain-mask gives it; leave one of them out"
+        )
 
 
 def _switch(name: str, step: str) -> Callable[[Command], Command]:

@@ -14,6 +14,7 @@ from lesionwise.commands.options import (
     device_option,
     quiet_option,
     recipe_options,
+    refuse_needless_extraction,
     register_option,
     threads_option,
 )
@@ -80,8 +81,14 @@ def command(
                 "--template is for matching histograms, and --no-match-histogram leaves that out"
             )
         recipe = replace(recipe, histogram_matching=True)
+    refuse_needless_extraction(brain_mask)
+
+    def complain(line: str) -> None:
+        click.echo(line, err=True)
+
+    note = (lambda _line: None) if quiet else complain
     threads = use_threads(threads)
-    options = Options(recipe, register, brain_extraction, threads, choose_device(device, lambda _line: None))
+    options = Options(recipe, register, brain_extraction, threads, choose_device(device, note))
     if time1 and time2 and not patients:
         case = PreprocessCase(time1, time2, output, brain_mask=brain_mask, template=template)
         check_replaceable([case])
@@ -95,10 +102,7 @@ def command(
             with show_progress(quiet) as progress:
                 preprocess_case(case, options, progress)
 
-        def complain(line: str) -> None:
-            click.echo(line, err=True)
-
-        preprocess_patients(cases, preprocess, (lambda _line: None) if quiet else complain, complain)
+        preprocess_patients(cases, preprocess, note, complain)
     else:
         raise UsageError(
             "give two scans (-t1 FLAIR1 -t2 FLAIR2, perhaps --brain-mask) or a folder of patients, and -o"

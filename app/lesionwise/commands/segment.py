@@ -11,6 +11,7 @@ from lesionwise.commands.options import (
     FOLDER,
     debug_option,
     quiet_option,
+    refuse_needless_extraction,
     segmentation_options,
     settings_from,
 )
@@ -50,6 +51,7 @@ def command(
     from lesionwise.pipeline import segment_case
     from lesionwise.progress import show_progress
 
+    refuse_needless_extraction(brain_mask)
     case = Case(time1, time2, output, probabilities, table, brain_mask, page)
     settings = settings_from(**options)
     with show_progress(quiet) as progress:

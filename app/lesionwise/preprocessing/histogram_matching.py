@@ -3,7 +3,8 @@
 Despite the tool's name there is no landmark training (Nyul et al. 2000): it is ITK's histogram matching. Of
 each image only the voxels at or above its mean, background included, count. Their mean, quantiles 1/16 to
 15/16 and maximum are mapped onto the reference's, piecewise linearly; below the mean the line runs from the
-minimum to the mean.
+minimum to the mean. The tool reads both images as the reference's pixel type, which truncates where that is an integer;
+here all is double.
 """
 
 import numpy as np

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lesionwise.errors import PreprocessingError
 from lesionwise.preprocessing.bias_field import correct_bias_field
 from lesionwise.preprocessing.denoising import denoise
 from lesionwise.preprocessing.denoising_torch import denoise_on
@@ -70,7 +71,7 @@ def preprocess_pair(
     Denoising after masking, the order that the tools have, averages zeros and brain in the voxels next to the
     mask: this rim, one voxel wide, is not zero. Whoever wants it away multiplies by the mask.
 
-    Raises PreprocessingError where the bias field cannot be estimated.
+    Raises PreprocessingError where the bias field cannot be estimated, or histograms cannot be matched.
     """
     pair = [np.asarray(time1, dtype=np.float32), np.asarray(time2, dtype=np.float32)]
     for step in recipe.steps:
@@ -85,9 +86,9 @@ def preprocess_pair(
             for time, image in enumerate(pair):  # each takes its place before the next one takes memory
                 pair[time] = _denoise(image, threads, device)
         elif step == "histogram matching" and template is not None:
-            pair = [match_histogram(image, template, threads) for image in pair]
+            pair = [_matched(image, template, threads) for image in pair]
         elif step == "histogram matching":
-            pair[1] = match_histogram(pair[1], pair[0], threads)
+            pair[1] = _matched(pair[1], pair[0], threads)
     return pair[0], pair[1]
 
 
@@ -95,6 +96,17 @@ def _masked(image: Image, mask: NDArray[np.bool_]) -> Image:
     masked = np.zeros(image.shape, dtype=np.float32)
     np.copyto(masked, image, where=mask)
     return masked
+
+
+def _matched(image: Image, reference: NDArray[np.floating], threads: int) -> Image:
+    """Match histograms, but leave zeros zero: an image with a negative voxel would get a grey background."""
+    for role, checked in (("a time point", image), ("the image whose intensities are taken", reference)):
+        if checked.min() == checked.max():
+            raise PreprocessingError(
+                f"histogram matching: {role} has one value everywhere; look at the scans and the brain mask, or leave it out"
+                " (--no-match-histogram)"
+            )
+    return np.where(image == 0, np.float32(0), match_histogram(image, reference, threads))
 
 
 def _denoise(image: Image, threads: int, device: torch.device) -> Image:
