@@ -251,11 +251,26 @@ def test_a_patient_found_twice_and_no_truth_are_refused(cohort, tmp_path, capsys
     assert run(capsys, tmp_path / "nowhere", cohort[1])[0] == 2
 
 
-def test_an_output_that_is_an_input_is_refused(cohort, capsys):
-    truth = cohort[1] / "p1_found" / "ground_truth.nii.gz"
-    before = truth.read_bytes()
-    assert run(capsys, *cohort, "-o", truth)[0] == 2
-    assert truth.read_bytes() == before
+def test_names_that_match_no_prediction_are_refused(cohort, capsys):
+    code, _, err = run(capsys, *cohort, "--prediction-name", "typo.nii.gz")
+    assert (code, "--prediction-name" in err) == (3, True)
+
+
+@pytest.mark.parametrize("link", ["p3_missing/segmentation.nii.gz", "p3_missing.nii.gz"])
+def test_a_link_that_leads_nowhere_is_no_missing_prediction(cohort, capsys, link):
+    (cohort[0] / link).parent.mkdir(exist_ok=True)
+    (cohort[0] / link).symlink_to("moved.nii.gz")
+    code, _, err = run(capsys, *cohort)
+    assert (code, link in err, "no such file" in err) == (3, True, True)
+
+
+@pytest.mark.parametrize(
+    "name", ["truths/p1_found/ground_truth.nii.gz", "predictions/p5_no_truth/segmentation.nii.gz"]
+)
+def test_an_output_that_is_an_input_is_refused(cohort, tmp_path, capsys, name):
+    before = (tmp_path / name).read_bytes()
+    assert run(capsys, *cohort, "-o", tmp_path / name)[0] == 2
+    assert (tmp_path / name).read_bytes() == before
 
 
 def test_the_bootstrap_interval_is_that_of_known_cases():

@@ -111,6 +111,14 @@ def test_another_users_file_in_a_sticky_folder_is_refused_before_the_work(tmp_pa
     check_outputs([tmp_path / "mask"], [])
 
 
+def test_long_names_and_links_to_themselves(tmp_path):
+    long = tmp_path / ("\u75c5" * 82 + ".nii")  # 250 bytes of the 255 that are allowed
+    (tmp_path / "loop").symlink_to("loop")
+    check_outputs([long, tmp_path / "loop"], [])
+    write_whole({path: lambda file: file.write(b"whole") for path in (long, tmp_path / "loop")})
+    assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == [b"whole"] * 2
+
+
 def test_temporary_files_of_a_living_process_and_of_other_outputs_are_left(tmp_path):
     others = [tmp_path / name for name in (".map.0123abcd.part", ".mask.part", ".mask.nii.0123abcd.part")]
     stale = tmp_path / ".mask.0123abcd.part"

@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 
@@ -16,7 +18,8 @@ from stored_otherwise import WAYS, dice, dice_mapped_back, store
 from lesionwise import cli, pipeline, scan_pair
 from lesionwise.case_files import Case
 from lesionwise.engine import Engine, Settings
-from lesionwise.lesions import OperatingPoint
+from lesionwise.errors import InputError, PreprocessingError, UsageError
+from lesionwise.lesions import OperatingPoint, remove_small_lesions
 from lesionwise.pipeline import segment_case
 from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.preprocessing.registration import Registration
@@ -86,7 +89,8 @@ def test_the_mask_is_the_probabilities_above_the_threshold_but_for_specks(refere
     probability, mask = voxels(reference / "probabilities.nii.gz"), voxels(reference / "mask.nii.gz") > 0
     assert probability.min() >= 0
     assert probability.max() <= 1
-    assert (probability[mask] > 0.5).all()
+    spacing_mm = nib.load(stored[0]).header.get_zooms()
+    np.testing.assert_array_equal(mask, remove_small_lesions(probability > 0.5, spacing_mm))
     assert not probability[voxels(stored[2]) == 0].any()
 
 
@@ -232,6 +236,35 @@ def test_quiet_writes_not_a_word(stored, weights, tmp_path, capfd):
     assert ended.value.code == 0
     assert capfd.readouterr() == ("", "")
     assert voxels(tmp_path / "out.nii").any()
+
+
+@pytest.mark.parametrize("output", ["manifest.json", "segmentation.safetensors"])
+def test_an_output_over_the_weights_is_refused(segment, stored, weights, tmp_path, output):
+    shutil.copytree(weights, tmp_path / "weights")
+    settings = Settings(weights=tmp_path / "weights", device="cpu")
+    with pytest.raises(UsageError, match=output):
+        segment(*stored, tmp_path / "mask.nii", settings=settings, table=tmp_path / "weights" / output)
+
+
+def test_a_scan_is_no_brain_mask(segment, stored, tmp_path):
+    with pytest.raises(InputError, match=r"time2\.nii\.gz: a mask holds 0 and one other value"):
+        segment(*stored[:2], stored[1], tmp_path / "mask.nii")
+
+
+def test_an_error_says_in_which_time_point(segment, stored, tmp_path):
+    image = nib.load(stored[1])
+    nib.save(nib.Nifti1Image(voxels(stored[1]) - 1000.0, image.affine), tmp_path / "low.nii")
+    with pytest.raises(PreprocessingError, match=r"^time 2: intensities"):
+        segment(stored[0], tmp_path / "low.nii", stored[2], tmp_path / "mask.nii")
+
+
+@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
+def test_a_log_that_cannot_be_written_is_no_reason_to_lose_the_work(stored, weights, tmp_path, stderr):
+    command = [sys.executable, "-m", "lesionwise.cli", "segment", "-t1", stored[0], "-t2", stored[1]]
+    command += ["--brain-mask", stored[2], "--weights", weights, "--no-bias-correction", "--no-denoise"]
+    line = f"{shlex.join(map(str, [*command, '-o', tmp_path / 'mask.nii']))} {stderr}"
+    assert subprocess.run(["sh", "-c", line], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    assert voxels(tmp_path / "mask.nii").any()
 
 
 def test_an_existing_output_is_replaced_and_nothing_is_left_beside_it(segment, stored, tmp_path):

@@ -90,6 +90,14 @@ def test_fluid_that_is_not_suppressed_is_told(anatomy):
 
 
 @pytest.mark.parametrize(
+    ("change", "said"),
+    [(lambda image: image + 4, "number added"), (lambda image: image - 0.9, "standardised")],
+)
+def test_intensities_that_are_no_scanners_are_told(pair, change, said):
+    assert said in " ".join(of_scan(change(pair.time2), pair.brain))
+
+
+@pytest.mark.parametrize(
     ("spacing_mm", "odd"),
     [((1, 1, 1), False), ((0.72, 0.72, 3), False), ((5, 1, 1), False), ((1, 1, 6), True), ((2, 2, 2), True)],
 )

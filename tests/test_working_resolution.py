@@ -131,11 +131,12 @@ def test_a_case_whose_voxels_were_split_has_the_same_lesions_on_its_own_grid(tmp
     settings = Settings(weights=write_weights(tmp_path / "weights"), device="cpu")
     masks = []
     for number, (time1, time2, brain) in enumerate((paths, fine)):
-        case = Case(
-            time1, time2, tmp_path / f"{number}.nii.gz", brain_mask=brain, table=tmp_path / f"{number}.json"
-        )
+        names = [tmp_path / f"{number}{kind}" for kind in (".nii.gz", "_p.nii.gz", ".json")]
+        case = Case(time1, time2, *names, brain_mask=brain)
         segment_case(case, settings, Progress())
         masks.append(np.asarray(nib.load(case.output).dataobj) > 0)
+        outside = np.asarray(nib.load(brain).dataobj) == 0
+        assert not np.asarray(nib.load(names[1]).dataobj)[outside].any()
     assert nib.load(case.output).shape == nib.load(fine[0]).shape
     np.testing.assert_array_equal(nib.load(case.output).affine, nib.load(fine[0]).affine)
     assert dice(masks[1], np.kron(masks[0], np.ones((2, 2, 1), dtype=bool))) > 0.9

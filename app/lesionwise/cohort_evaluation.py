@@ -3,7 +3,8 @@
 import csv
 import io
 import math
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Cohort:
-    """The patients with a truth, and the names of what cannot be scored because it has none."""
+    """The patients with a truth, and the names of what cannot be scored because it has none; `masks`: all files found."""
 
     cases: list[Case]
     without_truth: list[str]
+    masks: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,24 @@ def find_cohort(
     """Match the masks of two folders by the patient's name.
 
     A patient is a subfolder that holds a mask of the given name, or a NIfTI file, named without its ending.
-    Raises `UsageError` for what is no folder, `InputError` for a patient found twice or no truth at all.
+    Raises `UsageError` for what is no folder, `InputError` for a patient found twice, no truth at all, or no prediction of
+    any of them.
     """
     predicted, truth = find_masks(predictions, prediction_name), find_masks(truths, truth_name)
     if not truth:
         raise InputError(
             f"{truths}: no truth found; it takes PATIENT/{truth_name} (or another --truth-name), or PATIENT.nii.gz"
         )
+    if not truth.keys() & predicted.keys():
+        raise InputError(
+            f"{predictions}: no prediction found of any patient that has a truth; it takes PATIENT/{prediction_name}"
+            " (or another --prediction-name), or PATIENT.nii.gz"
+        )
     folders = {entry.name for entry in truths.iterdir() if entry.is_dir() and entry.name[0] != "."}
     return Cohort(
         cases=[Case(name, path, predicted.get(name)) for name, path in truth.items()],
         without_truth=sorted((folders | set(predicted)) - set(truth)),
+        masks=[*truth.values(), *predicted.values()],
     )
 
 
@@ -76,7 +85,8 @@ def find_masks(folder: Path, name: str) -> dict[str, Path]:
             patient, path = entry.name, entry / name
         else:
             patient, path = entry.name.removesuffix(".gz").removesuffix(".nii"), entry
-        is_mask = path.is_file() and path.name.endswith((".nii", ".nii.gz"))
+        # A link that leads nowhere is a mask, too: reading it says so, instead of scoring it as empty.
+        is_mask = os.path.lexists(path) and path.name.endswith((".nii", ".nii.gz"))
         if is_mask and not entry.name.startswith("."):
             if patient in masks:
                 raise InputError(f"{path} and {masks[patient]}: two masks of one patient; remove one")

@@ -5,7 +5,8 @@ the Python interface raises it.
 """
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -31,6 +32,15 @@ class PreprocessingError(LesionwiseError):
     """A preprocessing step failed its gate (for example: no brain of plausible size was found)."""
 
     exit_code = 4
+
+
+@contextmanager
+def about(subject: str) -> Iterator[None]:
+    """Begin the message of a `PreprocessingError` that arises inside with what it is about, for example "time 1"."""
+    try:
+        yield
+    except PreprocessingError as error:
+        raise PreprocessingError(f"{subject}: {error}") from error
 
 
 class WeightsError(LesionwiseError):

@@ -31,14 +31,15 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     that a killed process left are removed.
     """
     inputs = list(inputs)
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for output in outputs:
         for source in inputs:
             if _same_file(output, source):
                 raise UsageError(f"{output}: this output is the input {source}; name another file")
-        if output.resolve() in seen:
+        place = os.path.realpath(output)  # Path.resolve would raise for a link that leads to itself
+        if place in seen:
             raise UsageError(f"{output}: two outputs have this name; name two files")
-        seen.add(output.resolve())
+        seen.add(place)
         _check_writable(output)
         _remove_leftovers(output)
 

@@ -11,7 +11,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
-from lesionwise.errors import InputError, PreprocessingError
+from lesionwise.errors import InputError, LesionwiseError
 from lesionwise.nifti import spatial_shape
 
 SIZE_RANGE = (16, 1024)
@@ -51,11 +51,13 @@ def check_plausible(path: Path, header: Any) -> None:
         )
 
 
-def stated_affine(path: Path, header: Any) -> NDArray[np.float64]:
+def stated_affine(
+    path: Path, header: Any, when_sheared: type[LesionwiseError] = InputError
+) -> NDArray[np.float64]:
     """Return the affine that counts (4 x 4, voxels to mm), if it is one: finite, with right angles, of the stated voxel sizes.
 
     Raises:
-        InputError: it is none. PreprocessingError: it is sheared, which preprocessing does not serve.
+        InputError: it is none. `when_sheared`: it is sheared.
     """
     spacing = np.asarray(header["pixdim"][1:4], dtype=np.float64)
     if int(header["sform_code"]) > 0:
@@ -77,7 +79,7 @@ def stated_affine(path: Path, header: Any) -> NDArray[np.float64]:
     if abs(np.linalg.det(directions)) < SMALLEST_UNIT_VOLUME:
         raise InputError(f"{path}: the header's {kind} is flat; export the image again")
     if np.abs(directions.T @ directions - np.eye(3)).max() > 0.02:
-        raise PreprocessingError(
+        raise when_sheared(
             f"{path}: the header's {kind} is sheared (a tilted gantry?); resample it to a grid of right angles"
         )
     if not np.allclose(voxel_sizes(affine), spacing, rtol=0.01):

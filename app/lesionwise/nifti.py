@@ -35,7 +35,7 @@ MAX_EXTENSION_BYTES = 64 * 2**20
 DEFLATE_RATIO = 1032
 """No deflate stream expands by more (zlib, "Maximum Compression Factor")."""
 
-GEOMETRY_FREE_TEXT = ("descrip", "db_name", "aux_file", "intent_name", "data_type")
+GEOMETRY_FREE_TEXT = ("descrip", "db_name", "aux_file", "intent_name", "data_type", "unused_str")
 """Header fields that hold free text, possibly a patient's name; blanked in what is written."""
 
 _NUMBER_KINDS = "iuf"

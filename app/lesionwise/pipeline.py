@@ -14,6 +14,7 @@ from lesionwise.calibration import tempered
 from lesionwise.case_description import describe_case, file_hashes
 from lesionwise.case_files import Case, outdated_extras
 from lesionwise.engine import Engine, Settings
+from lesionwise.errors import about
 from lesionwise.files import (
     Writer,
     check_outputs,
@@ -42,6 +43,7 @@ from lesionwise.report.case_images import case_images
 from lesionwise.report.page import case_page
 from lesionwise.report.template_maps import place_case
 from lesionwise.scan_pair import (
+    TIMES,
     WORKING_ORDER,
     ScanPair,
     Study,
@@ -51,6 +53,7 @@ from lesionwise.scan_pair import (
     read_pair,
 )
 from lesionwise.volume import Volume, check_nifti_name, image_writer, in_order_of, mask_writer, to_orientation
+from lesionwise.weights import weights_files
 from lesionwise.working_resolution import at_working_resolution, outputs_as_read
 
 Floats = NDArray[np.float32]
@@ -110,7 +113,7 @@ def read_case(case: Case, settings: Settings, progress: Progress) -> Scans:
         for path in (case.output, case.probabilities):
             if path:
                 check_nifti_name(path)
-        check_outputs(case.outputs, case.inputs.values())
+        check_outputs(case.outputs, [*case.inputs.values(), *weights_files(settings.weights)])
         with unchanged(case.inputs.values()):
             pair = read_pair(case.time1, case.time2, case.brain_mask, one_grid=not settings.register)
             hashes = file_hashes(case.inputs)
@@ -142,8 +145,8 @@ def oddities(case: PreparedCase) -> Iterator[str]:
     """Yield in what a case is unlike those that the program was made for: lines for the report's `warnings`."""
     study, scans, seen = case.study, case.scans.pair, case.pair
     for name, as_read, on_grid, prepared in (
-        ("time 1", scans.time1, study.time1, seen.time1),
-        ("time 2", scans.time2, study.time2, seen.time2),
+        (TIMES[0], scans.time1, study.time1, seen.time1),
+        (TIMES[1], scans.time2, study.time2, seen.time2),
     ):
         yield from implausible_resolution(name, as_read.spacing_mm)
         yield from implausible_scan(name, on_grid.data, case.brain.data, on_grid.spacing_mm)
@@ -159,6 +162,7 @@ def finish_case(
     study, inside = prepared.study, prepared.inside
     probability, windows = predict(prepared.pair, inside, engine, progress)
     probability = study.to_output(in_order_of(probability, inside, prepared.brain))
+    probability = np.where(searched(prepared), probability, np.float32(0))
     with progress.step("finding lesions"):
         mask = find_lesions(probability, study.output.spacing_mm, engine.operating_point)
         lesions = lesion_table(
@@ -193,6 +197,15 @@ def finish_case(
     return report
 
 
+def searched(prepared: PreparedCase) -> NDArray[np.bool_]:
+    """Return where lesions are looked for, on the grid of the outputs: the brain, nothing outside a mask that was given."""
+    study, pair = prepared.study, prepared.scans.pair
+    if study.way_back is None:
+        return np.asarray(prepared.brain.data)
+    brain = study.to_output(prepared.brain.data.astype(np.float32)) > 0.5
+    return brain & pair.brain.data if pair.brain and study.output is pair.time1 else brain
+
+
 def prepare_pair(
     time1: Volume,
     time2: Volume,
@@ -206,11 +219,14 @@ def prepare_pair(
     with progress.steps() as on_step:
         pair = preprocess_pair(time1.data, time2.data, brain.data, recipe, threads, on_step, device=device)
         on_step("normalisation")
-        pair = normalize(pair[0], brain.data), normalize(pair[1], brain.data)
+        normalised = []
+        for name, image in zip(TIMES, pair, strict=True):
+            with about(name):
+                normalised.append(normalize(image, brain.data))
         on_step("resampling")
         grid = network_grid(brain.data, brain.affine)
-        first, inside = grid.brain_to_network(pair[0], brain.data)
-        second, _ = grid.brain_to_network(pair[1], brain.data)
+        first, inside = grid.brain_to_network(normalised[0], brain.data)
+        second, _ = grid.brain_to_network(normalised[1], brain.data)
     return PreparedPair(first, second, inside, grid)
 
 

@@ -25,6 +25,14 @@ DARKEST_LOWER_QUARTILE = 0.74
 """In FLAIR, grey matter is no darker than white, and only fluid is dark: real lower quartiles are 0.82 to 0.95. In T1 grey
 matter is dark: 0.57 to 0.66. Half-way between."""
 
+LEAST_SPREAD = 0.35
+"""Between the 5th and the 95th percentile of the brain. Real scans have 0.51 to 1.03, synthetic ones 0.45 and more; the real
+pairs with 300 added to each voxel (their own are about 300) 0.31 to 0.37, with 1024 0.14 to 0.16. An offset hides what is
+brighter."""
+
+MOST_NEGATIVE = 0.01
+"""Share of the brain's voxels, as read. Real scans have none; of one that was standardised (z-scores), many are."""
+
 DARK, BRIGHT, DEEP_MM, MOST_DEEP_BRIGHT = 0.6, 1.6, 15.0, 0.006
 """Deeper than this in the brain lie the ventricles. Of the real voxels there at most 0.0014 are so bright (few lesions are),
 in T2, where fluid is bright, 0.089 to 0.134, and in template heads with bright fluid 0.012 and more. Where there are many
@@ -61,6 +69,11 @@ def implausible_scan(
             f"{name} is noisy: {100 * noise:.0f} % of the brain's intensity, above {100 * MOST_NOISE:.0f} %; "
             "small lesions may be missed and specks taken for lesions"
         )
+    if (share := float((scan[brain] < 0).mean())) > MOST_NEGATIVE:
+        yield (
+            f"{name} is negative in {100 * share:.0f} % of the brain: its intensities were standardised or lost an offset, "
+            "and cannot be brought to one scale; give the scan as the scanner wrote it"
+        )
 
 
 def implausible_resolution(name: str, spacing_mm: tuple[float, float, float]) -> Iterator[str]:
@@ -87,7 +100,14 @@ def implausible_brain(brain: Mask, voxel_mm3: float) -> Iterator[str]:
 
 def implausible_contrast(name: str, image: Floats, brain: Mask) -> Iterator[str]:
     """Yield what is odd in the contrast of a scan that is bias-corrected, normalised and on the network's 1 mm grid."""
-    if (quartile := float(np.percentile(image[brain], 25))) < DARKEST_LOWER_QUARTILE:
+    darkest, quartile, brightest = (float(value) for value in np.percentile(image[brain], (5, 25, 95)))
+    if brightest - darkest < LEAST_SPREAD:
+        yield (
+            f"{name} has little contrast: most of the brain lies within {brightest - darkest:.2f} of the commonest intensity, "
+            f"below {LEAST_SPREAD:g}; was a number added to all voxels? Then lesions are missed; give the scan as the scanner "
+            "wrote it"
+        )
+    if quartile < DARKEST_LOWER_QUARTILE:
         yield (
             f"{name} does not look like FLAIR: much of the brain is dark (lower quartile {quartile:.2f} of the commonest "
             f"intensity, below {DARKEST_LOWER_QUARTILE:g}), as in T1-weighted images"

@@ -7,7 +7,7 @@ error, or nothing. The cases of a batch share one display, and each has a record
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 
 class Display:
@@ -55,7 +55,8 @@ class Lines(Display):
 
     def note(self, line: str) -> None:
         """Write the line."""
-        print(line, file=sys.stderr, flush=True)
+        with suppress(OSError):  # a log that is full or gone is no reason to lose the work
+            print(line, file=sys.stderr, flush=True)
 
 
 class Terminal(Display):
@@ -176,7 +177,8 @@ class Progress:
 @contextmanager
 def show_progress(quiet: bool) -> Iterator[Progress]:
     """Give the progress that suits where standard error goes."""
-    display = Display() if quiet else Terminal() if sys.stderr.isatty() else Lines()
+    hidden = quiet or sys.stderr is None  # so where it was closed
+    display = Display() if hidden else Terminal() if sys.stderr.isatty() else Lines()
     try:
         yield Progress(display)
     finally:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionwise.common_space import HalfwaySpace, halfway_space, inverse, resample
-from lesionwise.errors import InputError, PreprocessingError
+from lesionwise.errors import InputError, PreprocessingError, about
 from lesionwise.preprocessing.brain_extraction import gate_brain_masks, not_a_brain
 from lesionwise.preprocessing.brain_routes import DEFAULT_EXTRACTION, Extractor, by_first_route
 from lesionwise.preprocessing.field_of_view import seen_by_both
@@ -24,6 +24,8 @@ Bias correction and denoising depend a little on the order of the voxels. In thi
 scans converted from DICOM, they equal Anima's on the file as stored.
 """
 
+TIMES = ("time 1", "time 2")
+"""What messages call the two scans."""
 
 REGISTER_ADVICE = "add --register, or bring them on one grid with another tool"
 
@@ -90,7 +92,7 @@ def read_pair(time1: Path, time2: Path, brain_mask: Path | None = None, one_grid
         second = replace(second, affine=first.affine)  # equal but for rounding
     if brain_mask is None:
         return ScanPair(first, second)
-    brain = read_mask(brain_mask)
+    brain = read_mask(brain_mask, one_value=True)
     check_same_grid(first, brain)
     if not brain.data.any():
         raise InputError(f"{brain_mask}: the brain mask is empty; give one that covers the brain")
@@ -149,20 +151,30 @@ def find_brain(
     """
 
     def attempt(extract: Extractor) -> NDArray[np.bool_]:
-        mask1, mask2 = (extract(volume.data, volume.affine, threads) for volume in (time1, time2))
+        mask1, mask2 = _extract_both(time1, time2, extract, threads)
         return gate_brain_masks(mask1, mask2, time1.voxel_mm3)
 
     return by_first_route(extraction, attempt, warn)
+
+
+def _extract_both(
+    time1: Volume, time2: Volume, extract: Extractor, threads: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the brain mask of each scan on its own grid."""
+    masks = []
+    for name, scan in zip(TIMES, (time1, time2), strict=True):
+        with about(name):
+            masks.append(extract(scan.data, scan.affine, threads))
+    return masks[0], masks[1]
 
 
 def _found_halfway(
     pair: ScanPair, registration: Registration, extract: Extractor, threads: int
 ) -> tuple[HalfwaySpace, Volume]:
     """Find the brain in each scan as it is, and bring both masks to the half-way space."""
-    brain1, brain2 = (
-        replace(scan, data=extract(scan.data, scan.affine, threads)) for scan in (pair.time1, pair.time2)
-    )
-    for name, brain in (("time 1", brain1), ("time 2", brain2)):
+    mask1, mask2 = _extract_both(pair.time1, pair.time2, extract, threads)
+    brain1, brain2 = replace(pair.time1, data=mask1), replace(pair.time2, data=mask2)
+    for name, brain in zip(TIMES, (brain1, brain2), strict=True):
         if not brain.data.any():  # around which no grid could be laid
             raise not_a_brain(f"the brain mask of {name} is empty")
     space = halfway_space(brain1, brain2, registration.matrix)
@@ -187,7 +199,7 @@ def _given_halfway(pair: ScanPair, brain: Volume, registration: Registration) ->
 
 def note_oddities(time1: Volume, time2: Volume, progress: Progress) -> None:
     """Warn of what can be computed but is seldom meant."""
-    for name, scan in (("time 1", time1), ("time 2", time2)):
+    for name, scan in zip(TIMES, (time1, time2), strict=True):
         if not scan.states_orientation:
             progress.warn(
                 f"the header of {name} does not say how the head lies; its axes are taken as right, anterior, superior"
@@ -201,8 +213,10 @@ def leave_out_unseen(time1: Volume, time2: Volume, brain: Volume, progress: Prog
     seen = seen_by_both(time1.data, time2.data, brain.data, time1.voxel_mm3)
     unseen_ml = float(brain.data.sum() - seen.sum()) * time1.voxel_mm3 / 1000
     if not seen.any():
+        scans = zip(TIMES, (time1, time2), strict=True)
+        empty = " and ".join(name for name, scan in scans if not scan.data[brain.data].any())
         raise PreprocessingError(
-            "inside the brain mask one of the scans is zero everywhere; check the scans and the mask"
+            f"inside the brain mask {empty or 'one of the scans'} is zero everywhere; check the scans and the mask"
         )
     if unseen_ml > 0:
         progress.warn(f"{unseen_ml:.1f} ml of the brain are not in both scans and were not searched")

@@ -20,7 +20,7 @@ from nibabel.orientations import (
 )
 from numpy.typing import NDArray
 
-from lesionwise.errors import InputError, UsageError
+from lesionwise.errors import InputError, LesionwiseError, PreprocessingError, UsageError
 from lesionwise.files import Writer, write_whole
 from lesionwise.header_geometry import check_plausible, check_three_axes, stated_affine
 from lesionwise.nifti import read_nifti, slabs, write_nifti
@@ -75,7 +75,7 @@ def read_volume(path: Path | str) -> Volume:
     Raises `InputError` with the file's name for anything else, `PreprocessingError` for a sheared grid.
     """
     path = Path(path)
-    volume = _read(path, partial(check_plausible, path))
+    volume = _read(path, partial(check_plausible, path), when_sheared=PreprocessingError)
     lowest, highest = _range(path, volume.data)
     if max(-lowest, highest) > LARGEST_INTENSITY:
         raise InputError(
@@ -100,16 +100,20 @@ def read_template(path: Path | str) -> Volume:
     return volume
 
 
-def read_mask(path: Path | str) -> Volume:
+def read_mask(path: Path | str, one_value: bool = False) -> Volume:
     """Read a mask of any size: whole numbers, 0 outside; the returned data are bool.
 
-    Raises `InputError` with the file's name for negative or broken numbers and for anything not 3D.
+    Raises `InputError` with the file's name for negative or broken numbers, for anything not 3D, and, with `one_value`,
+    where what is not 0 has several values: a scan, for example.
     """
     volume = read_image(path)
     parts = (volume.data[slab] for slab in slabs(volume.data.shape))
     if any(part.min() < 0 or np.any(part != np.rint(part)) for part in parts):
         raise InputError(f"{path}: a mask holds 0 and 1, this has other numbers; threshold it first")
-    return Volume(volume.data > 0, volume.affine, volume.header, volume.name)
+    mask = volume.data > 0
+    if one_value and mask.any() and np.any(volume.data[mask] != volume.data.max()):
+        raise InputError(f"{path}: a mask holds 0 and one other value, this has more; is it a scan?")
+    return Volume(mask, volume.affine, volume.header, volume.name)
 
 
 def check_same_grid(first: Volume, second: Volume, advice: str = "bring them on one grid first") -> None:
@@ -193,9 +197,9 @@ def _range(path: Path, data: NDArray[np.float32]) -> tuple[float, float]:
     return lowest, highest
 
 
-def _read(path: Path, check_header: Any) -> Volume:
+def _read(path: Path, check_header: Any, when_sheared: type[LesionwiseError] = InputError) -> Volume:
     header, data = read_nifti(path, check_header)
-    affine = stated_affine(path, header)
+    affine = stated_affine(path, header, when_sheared)
     if not np.isfinite(data.sum(dtype=np.float64)):  # one number tells of any NaN or infinity
         raise InputError(
             f"{path}: some voxels are not finite numbers (NaN or infinite); export the image again"

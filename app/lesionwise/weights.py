@@ -66,6 +66,12 @@ def named_weights(asked: Path | None = None) -> Path | None:
     return asked or (Path(value) if (value := os.environ.get(ENVIRONMENT_VARIABLE)) else None)
 
 
+def weights_files(asked: Path | None = None) -> list[Path]:
+    """Return the files that `find_weights` leads to: no output may replace them. Raises as that."""
+    folder = find_weights(asked)
+    return [folder / MANIFEST, folder / TENSORS]
+
+
 def load_weights(folder: Path) -> Weights:
     """Load the weights of a folder after checking that they are the bytes their manifest names.
 

@@ -98,8 +98,7 @@ def _evaluate_cohort(
     from lesionwise.files import Writer, check_outputs, readable, text_writer, write_whole
 
     cohort = find_cohort(prediction_folder, truth_folder, **names)
-    inputs = [path for case in cohort.cases for path in (case.truth, case.prediction) if path]
-    check_outputs([path for path in (output, summary_file) if path], inputs)
+    check_outputs([path for path in (output, summary_file) if path], cohort.masks)
 
     results = evaluate_cohort(cohort, _notify, thresholds)
     summary = summarize(results, cohort)

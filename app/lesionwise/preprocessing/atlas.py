@@ -20,6 +20,7 @@ from lesionwise.preprocessing.alignment import (
     rigid_search,
     with_spacing,
 )
+from lesionwise.preprocessing.itk_threads import itk_threads
 from lesionwise.simulation.anatomy import template_affine, template_maps
 
 WHITE, GREY, FLUID = 1.0, 1.2, 0.3
@@ -40,9 +41,9 @@ def extract_brain_by_atlas(
     `data` is indexed (x, y, z) in any orientation; `affine` (4x4, voxels to mm, RAS+) tells which. The mask is
     as good as an affine map of the template can be. Raises PreprocessingError where no head stands out.
     """
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     scan = itk_image(data, affine)
-    found = sitk.Resample(atlas_head()[1], scan, affine_to_atlas(scan, atlas_head()[0]), sitk.sitkLinear)
+    with itk_threads(threads):
+        found = sitk.Resample(atlas_head()[1], scan, affine_to_atlas(scan, atlas_head()[0]), sitk.sitkLinear)
     mask: NDArray[np.bool_] = np.ascontiguousarray(sitk.GetArrayFromImage(found).T > 0.5)
     return mask
 

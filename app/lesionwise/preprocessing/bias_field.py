@@ -9,6 +9,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from lesionwise.errors import PreprocessingError
+from lesionwise.preprocessing.itk_threads import itk_threads
 
 BIAS_FIELD_FWHM = 0.3
 WIENER_NOISE = 0.01
@@ -52,14 +53,15 @@ def correct_bias_field(image: NDArray[np.floating], threads: int = 1) -> NDArray
     n4.SetSplineOrder(SPLINE_ORDER)
     n4.SetNumberOfControlPoints(CONTROL_POINTS)
     n4.SetNumberOfThreads(threads)
-    # The spline filters inside N4 only know the process's own number, which therefore changes with each call.
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     try:
-        n4.Execute(
-            sitk.GetImageFromArray(sample.astype(np.float64)),
-            sitk.GetImageFromArray((sample > otsu.GetThreshold()).astype(np.uint8)),
-        )
-        nodes = n4.GetLogBiasFieldAsImage(sitk.Image([SPANS * len(NODES) + 1] * 3, sitk.sitkFloat32))
+        with itk_threads(
+            1
+        ):  # which the spline filters inside N4 take: so the result is the same with any `threads`
+            n4.Execute(
+                sitk.GetImageFromArray(sample.astype(np.float64)),
+                sitk.GetImageFromArray((sample > otsu.GetThreshold()).astype(np.uint8)),
+            )
+            nodes = n4.GetLogBiasFieldAsImage(sitk.Image([SPANS * len(NODES) + 1] * 3, sitk.sitkFloat32))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise PreprocessingError(

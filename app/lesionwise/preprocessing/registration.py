@@ -20,6 +20,7 @@ from lesionwise.preprocessing.alignment import (
     rigid_search,
     with_spacing,
 )
+from lesionwise.preprocessing.itk_threads import itk_threads
 from lesionwise.volume import Volume
 
 LEVELS = ((4.0, 1.0), (2.0, 0.2), (1.0, 0.05))
@@ -57,15 +58,15 @@ def register(time1: Volume, time2: Volume, threads: int = 1) -> Registration:
 
     Raises PreprocessingError where the two scans are not alike after it.
     """
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
-    fixed, moving = (itk_image(scan.data, scan.affine) for scan in (time1, time2))
-    head, moving_head = head_mask(fixed), head_mask(moving)
-    transform = rigid_search(fixed, moving, head, moving_head)
-    for level_mm, share in LEVELS:
-        fixed_level = with_spacing(fixed, level_mm)
-        mask = mask_like(head, fixed_level)
-        transform, _ = descend(fixed_level, with_spacing(moving, level_mm), mask, share, transform)
-    found = Registration(_matrix(transform), similarity(fixed, moving, transform))
+    with itk_threads(threads):
+        fixed, moving = (itk_image(scan.data, scan.affine) for scan in (time1, time2))
+        head, moving_head = head_mask(fixed), head_mask(moving)
+        transform = rigid_search(fixed, moving, head, moving_head)
+        for level_mm, share in LEVELS:
+            fixed_level = with_spacing(fixed, level_mm)
+            mask = mask_like(head, fixed_level)
+            transform, _ = descend(fixed_level, with_spacing(moving, level_mm), mask, share, transform)
+        found = Registration(_matrix(transform), similarity(fixed, moving, transform))
     if found.similarity < SMALLEST_SIMILARITY:
         raise PreprocessingError(
             f"registration failed: after it the scans are alike to {found.similarity:.2f} only, "

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from lesionwise.errors import PreprocessingError
 from lesionwise.preprocessing.alignment import descend, itk_image
+from lesionwise.preprocessing.itk_threads import itk_threads
 
 SHARE = 0.1
 """Of the inner brain's voxels that are looked at: with twice as many, the result is the same to 0.1 mm."""
@@ -36,14 +37,14 @@ def registration_residual_mm(time1: Floats, time2: Floats, brain: NDArray[np.boo
     inner = ndimage.binary_erosion(coarse, iterations=EDGE_VOXELS)
     if inner.sum() * 8 / 1000 < LEAST_INNER_ML:
         return None
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # the same result with any number of threads
     fixed, moving = (itk_image(_halved(image), affine) for image in (time1, time2))
     mask = sitk.Cast(itk_image(inner.astype(np.float32), affine), sitk.sitkUInt8)
     points = np.argwhere(coarse[::2, ::2, ::2]) * 4.0
     centre = points.mean(axis=0)
     try:
         start = sitk.Euler3DTransform(centre.tolist(), 0.0, 0.0, 0.0, (0.0, 0.0, 0.0))
-        motion, _ = descend(fixed, moving, mask, SHARE, start)
+        with itk_threads(1):  # the same result with any number of threads
+            motion, _ = descend(fixed, moving, mask, SHARE, start)
     except PreprocessingError:  # one image is constant, or they were driven apart
         return None
     turned = (points - centre) @ np.array(motion.GetMatrix()).reshape(3, 3).T + centre

@@ -16,6 +16,7 @@ from lesionwise.errors import PreprocessingError
 from lesionwise.lesions import label_lesions
 from lesionwise.preprocessing.alignment import itk_image
 from lesionwise.preprocessing.atlas import affine_to_atlas, painted_brain
+from lesionwise.preprocessing.itk_threads import itk_threads
 from lesionwise.progress import Progress
 from lesionwise.report.places import BrainMaps, CasePlaces, place_lesions
 from lesionwise.scan_pair import Study
@@ -62,7 +63,8 @@ def place_case(study: Study, mask: Mask, threads: int, progress: Progress) -> Ca
     scan = study.to_output(study.time2.data)
     brain = study.to_output(study.brain.data.astype(np.float32)) > 0.5
     try:
-        found = maps_on_scan(scan, brain, output.affine, threads)
+        with itk_threads(threads):
+            found = maps_on_scan(scan, brain, output.affine)
     except PreprocessingError:
         progress.warn("the atlas could not be laid over the brain, so that places of lesions are not given")
         return None
@@ -76,14 +78,11 @@ def place_case(study: Study, mask: Mask, threads: int, progress: Progress) -> Ca
     return CasePlaces(place_lesions(labels, found.maps, output.spacing_mm), found.overlap)
 
 
-def maps_on_scan(
-    scan: NDArray[np.float32], brain: Mask, affine: NDArray[np.float64], threads: int = 1
-) -> ScanMaps:
+def maps_on_scan(scan: NDArray[np.float32], brain: Mask, affine: NDArray[np.float64]) -> ScanMaps:
     """Lay the template over the brain of a scan (x, y, z; mask, affine) and return the maps there.
 
     Raises `PreprocessingError` where no brain stands out.
     """
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     image = itk_image(scan, affine)
     bare = itk_image(np.where(brain, scan, np.float32(0)), affine)
     volume_mm3 = max(1, int(np.count_nonzero(brain))) * float(np.prod(voxel_mm(affine)))
