@@ -20,6 +20,7 @@ from lesionwise.inference import Windows, predict_in_memory
 from lesionwise.pipeline import finish_case, prepare_case, segment_case
 from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.progress import Progress
+from lesionwise.weights import MANIFEST
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +160,33 @@ def test_a_second_start_computes_what_is_missing_or_not_current(batch, cohort, p
     computed.clear()
     batch("--threshold", "0.9", "--force")
     assert computed == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"temperature": 3.0},
+        {"lesion_confidence": {"intercept": 1.0, "per_log_mm3": 0.25, "per_logit": 0.5}},
+    ],
+)
+def test_what_the_manifest_alone_says_of_the_results_makes_them_outdated(
+    batch, weights, tmp_path, computed, stated
+):
+    own = shutil.copytree(weights, tmp_path / "weights")
+    batch("--weights", own)
+    manifest = json.loads((own / MANIFEST).read_text())
+    (own / MANIFEST).write_text(json.dumps(manifest | {"comment": "new"}))
+    computed.clear()
+    batch("--weights", own)
+    assert computed == []
+    (own / MANIFEST).write_text(json.dumps(manifest | stated))
+    batch("--weights", own)
+    assert computed == ["a", "c"]
+    settings = json.loads((tmp_path / "out/a/report.json").read_text())["settings"]
+    assert stated.items() <= settings.items()
+    computed.clear()
+    batch("--weights", own)
+    assert computed == []
 
 
 def test_windows_for_lack_of_memory_are_told_and_the_case_is_kept(batch, tmp_path, computed, monkeypatch):
