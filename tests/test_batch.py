@@ -13,6 +13,10 @@ from small_case import BRAIN_MASK, QUICK_BATCH, write_patient, write_weights
 
 from lesionwise import cli
 from lesionwise.batch import computer as computer_module
+from lesionwise.batch.layouts import Extras, find_cases
+from lesionwise.batch.resume import finished_report
+from lesionwise.batch.run import write_cohort
+from lesionwise.batch.tables import CaseResult
 from lesionwise.case_files import Case
 from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.engine import Engine, Settings
@@ -277,6 +281,37 @@ def test_a_report_that_is_damaged_is_not_taken_for_a_finished_case(batch, tmp_pa
     (tmp_path / "out/c/report.json").write_text('{"settings": 3, "inputs')
     batch()
     assert computed == ["a", "c"]
+    computed.clear()
+    report = json.loads((tmp_path / "out/a/report.json").read_text())
+    del report["versions"]
+    (tmp_path / "out/a/report.json").write_text(json.dumps(report))
+    batch()
+    assert computed == ["a"]
+
+
+def test_whatever_a_report_lacks_or_holds_instead_the_cohort_can_be_told(batch, cohort, tmp_path):
+    batch()
+    table = tmp_path / "out/a/report.json"
+    report = json.loads(table.read_text())
+    lesion = report["lesions"][0]
+    _, items = find_cases(cohort, tmp_path / "out", extras=Extras(brain_mask_name=BRAIN_MASK))
+
+    def is_finished(content):
+        table.write_text(json.dumps(content))
+        found = finished_report(items[0].case, report)
+        if found:
+            write_cohort(items[:1], {"a": CaseResult("a", "kept", found)}, tmp_path)
+        return found is not None
+
+    assert is_finished(report)
+    for name in report:
+        is_finished({other: value for other, value in report.items() if other != name})
+        for value in (None, "odd", {"odd": "odd"}, ["odd"], float("nan")):
+            is_finished(report | {name: value})
+    for name in lesion:
+        is_finished(report | {"lesions": [{other: lesion[other] for other in lesion if other != name}]})
+        for value in (None, "odd", {"odd": "odd"}, ["odd"], float("nan")):
+            is_finished(report | {"lesions": [lesion | {name: value}]})
 
 
 @pytest.mark.parametrize(

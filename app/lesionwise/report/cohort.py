@@ -15,6 +15,7 @@ from urllib.parse import quote
 from lesionwise import __version__
 from lesionwise.batch.layouts import BatchCase
 from lesionwise.batch.tables import DONE, FAILED, KEPT, WAITING, CaseResult
+from lesionwise.case_files import also_written
 from lesionwise.report.page import REPORT_PAGE, in_words, page_environment
 
 COHORT_PAGE = "cohort.html"
@@ -165,7 +166,7 @@ def without_folders(error: str, item: BatchCase) -> str:
 def _link(item: BatchCase, result: CaseResult, target: Path) -> str:
     """Return where the page of the case is, or nothing where it was not written with this result."""
     page = item.folder / REPORT_PAGE
-    current = "report" in result.report.get("also_written", ()) and page.is_file()
+    current = "report" in also_written(result.report) and page.is_file()
     return quote(bytes(page.relative_to(target))) if current else ""  # bytes: a name may be no UTF-8
 
 
