@@ -12,7 +12,7 @@ from lesionwise.batch.layouts import BatchCase
 from lesionwise.batch.tables import DONE, FAILED, CaseResult
 from lesionwise.case_description import describe_computation
 from lesionwise.engine import Engine, Settings
-from lesionwise.errors import STALE, InputError, explain, trace
+from lesionwise.errors import STALE, InputError, explain, trace, visible
 from lesionwise.files import make_folder
 from lesionwise.memory import free_bytes
 from lesionwise.pipeline import PreparedCase, finish_case, prepare_case, read_case
@@ -85,7 +85,7 @@ def _overlapping(items: Sequence[BatchCase], settings: Settings, engine: Engine,
         try:
             for item, following in zip_longest(items, items[1:]):
                 prepared = ahead.pop(item.name, None) or pool.submit(prepare, item)
-                with Progress(display).step(f"preparing {item.name}"):
+                with Progress(display).step(f"preparing {visible(item.name)}"):
                     wait([prepared])
                 if following:
                     ahead[following.name] = pool.submit(prepare, following)

@@ -18,7 +18,7 @@ from lesionwise.batch.tables import (
     is_cohort_table,
     lesions_table,
 )
-from lesionwise.errors import UsageError
+from lesionwise.errors import UsageError, visible
 from lesionwise.files import text_writer, write_whole
 from lesionwise.progress import Progress
 from lesionwise.report.cohort import COHORT_PAGE, cohort_page
@@ -50,7 +50,7 @@ def run_batch(
                 results[result.name] = result
                 write_cohort(cases, results, target)
                 left = _left(begin, done, total)
-                progress.note(f"{done} of {total}: {result.name}: {_in_words(result)}{left}")
+                progress.note(f"{done} of {total}: {visible(result.name)}: {_in_words(result)}{left}")
                 progress.display.overall(done, total, f"{done} of {total} cases{left}")
     finally:
         _remove_empty_folders(cases, target)

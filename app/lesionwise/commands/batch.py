@@ -12,7 +12,7 @@ from lesionwise.commands.options import (
     segmentation_options,
     settings_from,
 )
-from lesionwise.errors import SomeCasesError, UsageError
+from lesionwise.errors import SomeCasesError, UsageError, visible
 
 
 @click.command("batch", context_settings={"show_default": True})
@@ -91,7 +91,7 @@ def command(
     with show_progress(quiet) as progress:
         progress.note(f"{len(cases)} cases")
         if layout == "bids" and (unpaired := unpaired_subjects(source)):
-            progress.note(f"no pair, a FLAIR in fewer than two sessions: {', '.join(unpaired)}")
+            progress.note(f"no pair, a FLAIR in fewer than two sessions: {visible(', '.join(unpaired))}")
         opened = (
             cluster(scheduler, settings, progress, force)
             if scheduler
@@ -101,14 +101,14 @@ def command(
             results = run_batch(cases, target, computer, progress, force)
     failed = [result for result in results if not result.finished]
     for result in failed:
-        click.echo(f"lesionwise: {result.name}: {result.error}", err=True)
+        click.echo(f"lesionwise: {visible(result.name)}: {result.error}", err=True)
     if not quiet:
         done = sum(result.state == "done" for result in results)
         kept = len(results) - done - len(failed)
         found = f"{done} cases done, {kept} kept from before, {len(failed)} failed; tables in {target}"
         click.echo(readable(found))
     if failed:
-        names = ", ".join(result.name for result in failed)
+        names = visible(", ".join(result.name for result in failed))
         raise SomeCasesError(
             f"{len(failed)} of {len(results)} cases failed: {names}",
             {result.name: result.trace for result in failed},
