@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import threading
+from concurrent.futures import wait
 
 import nibabel as nib
 import numpy as np
@@ -381,6 +382,33 @@ def test_an_interruption_keeps_what_is_done_and_the_next_start_goes_on(
     assert not list((tmp_path / "out").rglob("*.part"))
     batch()
     assert computed == ["c", "d"]
+
+
+def test_an_interruption_while_the_first_case_is_prepared_leaves_no_folder(batch, tmp_path, monkeypatch):
+    begun = threading.Event()
+
+    def prepare(*arguments):
+        begun.set()
+        return prepare_case(*arguments)
+
+    def interrupted(futures):
+        monkeypatch.setattr(computer_module, "wait", wait)
+        assert begun.wait(timeout=60)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(computer_module, "prepare_case", prepare)
+    monkeypatch.setattr(computer_module, "wait", interrupted)
+    code, _, _ = batch("--prefetch")
+    assert code == 130
+    assert not [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
+
+
+def test_temporary_tables_of_a_killed_start_are_removed(batch, tmp_path):
+    (tmp_path / "out").mkdir()
+    for name in ("cohort.csv", "lesions.csv", "cohort.html"):
+        (tmp_path / "out" / f".{name}.0123abcd.part").touch()
+    batch()
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 def test_the_next_case_is_prepared_while_the_network_is_in_one(batch, cohort, patient, tmp_path, monkeypatch):

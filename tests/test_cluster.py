@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import hanging_worker
 import pytest
@@ -207,6 +209,19 @@ def test_a_worker_takes_weights_that_were_replaced_in_their_folder(settings, tmp
     assert before["weights_sha256"] != stated
     assert after["weights_sha256"] == stated
     assert after["settings"]["threshold"] == 0.25
+
+
+def test_a_case_that_no_worker_survives_leaves_no_folder(item, settings, monkeypatch):
+    def lost(*_, **__):
+        item.folder.mkdir(parents=True)
+        future = Future()
+        future.set_exception(KilledWorker("case", None, 3))
+        return future
+
+    monkeypatch.setattr("distributed.as_completed", lambda futures, loop: futures)
+    (result,) = cluster_module._computed(Mock(submit=lost), [item], settings, {}, {}, force=False)
+    assert (result.name, result.state) == (item.name, "failed")
+    assert not item.folder.exists()
 
 
 def test_a_case_that_no_worker_survives_has_failed_in_words():

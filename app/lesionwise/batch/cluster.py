@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lesionwise.batch.computer import Computer, Results, compute_case
+from lesionwise.batch.computer import Computer, Results, compute_case, remove_if_empty
 from lesionwise.batch.layouts import BatchCase
 from lesionwise.batch.resume import finished_report
 from lesionwise.batch.tables import DONE, FAILED, CaseResult
@@ -90,7 +90,7 @@ def _computed(
     """Give each case's result when it is done; cases that have not begun are taken back when closed early."""
     from distributed import as_completed
 
-    names = {
+    items_of = {
         client.submit(
             compute_on_worker,
             _from_anywhere(item),
@@ -99,18 +99,20 @@ def _computed(
             force,
             pure=False,
             resources=resources,
-        ): item.name
+        ): item
         for item in items
     }
     try:
-        for future in as_completed(names, loop=client.loop):
+        for future in as_completed(items_of, loop=client.loop):
             try:
                 yield future.result()
             except Exception as error:
-                yield CaseResult(names[future], FAILED, error=lost_in_words(error), trace=trace(error))
+                item = items_of[future]
+                remove_if_empty(item)
+                yield CaseResult(item.name, FAILED, error=lost_in_words(error), trace=trace(error))
     finally:
         with suppress(Exception):
-            client.cancel(list(names))
+            client.cancel(list(items_of))
 
 
 def worker_computation(settings: Settings) -> dict[str, Any]:
