@@ -7,6 +7,7 @@ each. They write the outputs; only what a report holds travels. A lost worker's 
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -28,6 +29,8 @@ CONNECTION_SECONDS = 30
 
 GPU_RESOURCE = "GPU"
 """`dask worker --resources "GPU=1"` marks a worker that has a GPU to itself; with --device cuda only those work."""
+
+SCHEDULER_LOST = "the Dask scheduler was lost; start it and its workers again, and the same command goes on"
 
 _one_case_at_a_time = threading.Lock()
 """Of a worker process, however many threads it has: a case uses all the threads it was given."""
@@ -73,6 +76,8 @@ def _ask_a_worker(client: Any, settings: Settings, resources: Mapping[str, int])
         answer: dict[str, Any] = asked.result()
     except LesionwiseError:
         raise
+    except CancelledError as error:
+        raise DeviceError(SCHEDULER_LOST) from error
     except Exception as error:
         message, _ = explain(error)
         raise DeviceError(f"a worker cannot compute ({message}); has it the same lesionwise?") from error
@@ -87,7 +92,10 @@ def _computed(
     resources: Mapping[str, int],
     force: bool,
 ) -> Results:
-    """Give each case's result when it is done; cases that have not begun are taken back when closed early."""
+    """Give each case's result when it is done; cases that have not begun are taken back when closed early.
+
+    Raises `DeviceError` where the scheduler is lost.
+    """
     from distributed import as_completed
 
     items_of = {
@@ -106,6 +114,8 @@ def _computed(
         for future in as_completed(items_of, loop=client.loop):
             try:
                 yield future.result()
+            except CancelledError as error:
+                raise DeviceError(SCHEDULER_LOST) from error
             except Exception as error:
                 item = items_of[future]
                 remove_if_empty(item)
