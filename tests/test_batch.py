@@ -1,6 +1,7 @@
 """A batch of small cases: one network for all, failures named, and nothing computed twice."""
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from small_case import BRAIN_MASK, QUICK_BATCH, write_patient, write_weights
 from lesionwise import cli
 from lesionwise.batch import computer as computer_module
 from lesionwise.batch.layouts import Extras, find_cases
+from lesionwise.batch.lock import LOCK
 from lesionwise.batch.resume import finished_report
 from lesionwise.batch.run import write_cohort
 from lesionwise.batch.tables import CaseResult, cohort_table, lesions_table
@@ -401,6 +403,35 @@ def test_an_interruption_while_the_first_case_is_prepared_leaves_no_folder(batch
     code, _, _ = batch("--prefetch")
     assert code == 130
     assert not [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
+
+
+def test_a_batch_into_a_folder_that_another_writes_to_is_refused(batch, tmp_path, monkeypatch):
+    meanwhile = []
+
+    def finish(case, *arguments):
+        if not meanwhile:
+            meanwhile.append(batch("--quiet", "--force"))
+        return finish_case(case, *arguments)
+
+    monkeypatch.setattr(computer_module, "finish_case", finish)
+    _, out, _ = batch()
+    ((code, told, err),) = meanwhile
+    assert (code, told) == (2, "")
+    assert err.splitlines()[-1].startswith(
+        f"lesionwise: {tmp_path / 'out'}: another batch writes to this folder"
+    )
+    assert "2 cases done" in out
+    assert not (tmp_path / "out" / LOCK).exists()
+    (tmp_path / "out" / LOCK).touch()  # of a start that was killed
+    assert "2 kept from before" in batch()[1]
+
+
+def test_where_there_are_no_locks_a_batch_goes_on(batch, monkeypatch):
+    def without_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", without_locks)
+    assert "2 cases done" in batch()[1]
 
 
 def test_temporary_tables_of_a_killed_start_are_removed(batch, tmp_path):

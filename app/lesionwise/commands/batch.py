@@ -78,6 +78,7 @@ def command(
     from lesionwise.batch.cluster import cluster
     from lesionwise.batch.computer import this_machine
     from lesionwise.batch.layouts import Extras, find_cases, unpaired_subjects, write_bids_description
+    from lesionwise.batch.lock import alone_in
     from lesionwise.batch.run import check_replaceable, run_batch
     from lesionwise.files import make_folder, readable
     from lesionwise.progress import show_progress
@@ -86,9 +87,9 @@ def command(
     layout, cases = find_cases(source, target, layout, Extras(probabilities, brain_mask_name, report))
     check_replaceable(target)
     make_folder(target)
-    if layout == "bids":
-        write_bids_description(target)
-    with show_progress(quiet) as progress:
+    with alone_in(target), show_progress(quiet) as progress:
+        if layout == "bids":
+            write_bids_description(target)
         progress.note(f"{len(cases)} cases")
         if layout == "bids" and (unpaired := unpaired_subjects(source)):
             progress.note(f"no pair, a FLAIR in fewer than two sessions: {visible(', '.join(unpaired))}")
