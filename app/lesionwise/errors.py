@@ -74,15 +74,15 @@ def explain(error: BaseException) -> tuple[str, int]:
     match error:
         case LesionwiseError():
             message, code = str(error), error.exit_code
-        case MemoryError():
+        case _ if isinstance(error, MemoryError) or "allocate memory" in str(error):
             message = "not enough memory; close other programs, give the container more, or lower --threads"
             code = LesionwiseError.exit_code
         case OSError():
             place = f"{error.filename}: " if error.filename else ""
             message = f"{place}{error.strerror or error}; check the disk and its permissions"
             code = InputError.exit_code
-        case _ if "allocate memory" in str(error) or "out of memory" in str(error):
-            message = f"not enough memory ({_first_line(error)}); give it more, or run with --device cpu"
+        case _ if "out of memory" in str(error):  # torch's words of a GPU
+            message = f"not enough memory ({_first_line(error)}); run with --device cpu"
             code = LesionwiseError.exit_code
         case _:
             message = f"unexpected {type(error).__name__}: {_first_line(error)}; --debug shows where"
