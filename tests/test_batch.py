@@ -1,10 +1,12 @@
 """A batch of small cases: one network for all, failures named, and nothing computed twice."""
 
 import csv
+import errno
 import json
 import os
 import shutil
 import threading
+from concurrent.futures import wait
 
 import nibabel as nib
 import numpy as np
@@ -13,6 +15,11 @@ from small_case import BRAIN_MASK, QUICK_BATCH, write_patient, write_weights
 
 from lesionwise import cli
 from lesionwise.batch import computer as computer_module
+from lesionwise.batch.layouts import Extras, find_cases
+from lesionwise.batch.lock import LOCK
+from lesionwise.batch.resume import finished_report
+from lesionwise.batch.run import write_cohort
+from lesionwise.batch.tables import CaseResult, cohort_table, lesions_table
 from lesionwise.case_files import Case
 from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.engine import Engine, Settings
@@ -20,6 +27,7 @@ from lesionwise.inference import Windows, predict_in_memory
 from lesionwise.pipeline import finish_case, prepare_case, segment_case
 from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.progress import Progress
+from lesionwise.weights import MANIFEST
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +169,33 @@ def test_a_second_start_computes_what_is_missing_or_not_current(batch, cohort, p
     assert computed == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"temperature": 3.0},
+        {"lesion_confidence": {"intercept": 1.0, "per_log_mm3": 0.25, "per_logit": 0.5}},
+    ],
+)
+def test_what_the_manifest_alone_says_of_the_results_makes_them_outdated(
+    batch, weights, tmp_path, computed, stated
+):
+    own = shutil.copytree(weights, tmp_path / "weights")
+    batch("--weights", own)
+    manifest = json.loads((own / MANIFEST).read_text())
+    (own / MANIFEST).write_text(json.dumps(manifest | {"comment": "new"}))
+    computed.clear()
+    batch("--weights", own)
+    assert computed == []
+    (own / MANIFEST).write_text(json.dumps(manifest | stated))
+    batch("--weights", own)
+    assert computed == ["a", "c"]
+    settings = json.loads((tmp_path / "out/a/report.json").read_text())["settings"]
+    assert stated.items() <= settings.items()
+    computed.clear()
+    batch("--weights", own)
+    assert computed == []
+
+
 def test_windows_for_lack_of_memory_are_told_and_the_case_is_kept(batch, tmp_path, computed, monkeypatch):
     def short_of_memory(run, time1, time2, brain, windows, *more):
         return predict_in_memory(run, time1, time2, brain, Windows(16, windows.overlap), *more)
@@ -226,6 +261,46 @@ def test_names_that_are_no_utf8_are_written_with_escapes(batch, cohort, tmp_path
     assert (tmp_path / "out" / odd / "segmentation.nii.gz").is_file()
 
 
+def test_names_with_control_characters_are_shown_with_escapes(batch, cohort, tmp_path):
+    (cohort / "a").rename(cohort / "a\x1b[2J\r\nok")
+    (cohort / "b").rename(cohort / "b\x1b]0;\x07")  # it fails
+    shutil.rmtree(cohort / "c")
+    code, _, err = batch()
+    assert code == 1
+    assert r"1 of 2: a\x1b[2J\r\nok: 2 new lesions" in err
+    assert r"1 of 2 cases failed: b\x1b]0;\x07" in err.splitlines()[-1]
+    assert not set(err) & {"\x1b", "\r", "\x07"}
+    found = rows(tmp_path / "out/cohort.csv")
+    assert list(found) == [r"a\x1b[2J\r\nok", r"b\x1b]0;\x07"]
+    assert TIME2 in found[r"b\x1b]0;\x07"]["error"]
+    assert str(tmp_path) not in (tmp_path / "out/cohort.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("-x", "'-x"),
+        ("@x", "'@x"),
+        ("+x", "'+x"),
+        ("\t=1", r"\t=1"),
+        ("a\rb", r"a\rb"),
+        ("a\u2028b", r"a\u2028b"),
+        ("a -b", "a -b"),
+        ("é=", "é="),
+    ],
+)
+def test_a_text_in_a_table_stays_text_and_in_its_row_and_numbers_stay_numbers(name, cell):
+    lesion = dict.fromkeys(("longest_diameter_mm", "mean_probability", "max_probability"), 0.5)
+    lesion |= {"id": 1, "volume_mm3": 9.0, "voxels": 9, "centre_mm": (-1.0, -2.0, 3.0)}
+    report = {"new_lesions": 1, "new_lesion_volume_mm3": 9.0, "warnings": [name], "lesions": [lesion]}
+    results = [CaseResult(name, "kept", report, error=name), CaseResult("next")]
+    row, last = csv.DictReader(cohort_table(results).splitlines())
+    assert (row["case"], row["warnings"], row["error"], last["case"]) == (cell, cell, cell, "next")
+    (row,) = csv.DictReader(lesions_table(results).splitlines())
+    assert (row["case"], row["x_mm"], row["y_mm"]) == (cell, "-1.00", "-2.00")
+
+
 def test_a_page_and_a_map_of_an_earlier_mask_go_with_it_unless_others_wrote_them(
     batch, tmp_path, monkeypatch
 ):
@@ -249,6 +324,37 @@ def test_a_report_that_is_damaged_is_not_taken_for_a_finished_case(batch, tmp_pa
     (tmp_path / "out/c/report.json").write_text('{"settings": 3, "inputs')
     batch()
     assert computed == ["a", "c"]
+    computed.clear()
+    report = json.loads((tmp_path / "out/a/report.json").read_text())
+    del report["versions"]
+    (tmp_path / "out/a/report.json").write_text(json.dumps(report))
+    batch()
+    assert computed == ["a"]
+
+
+def test_whatever_a_report_lacks_or_holds_instead_the_cohort_can_be_told(batch, cohort, tmp_path):
+    batch()
+    table = tmp_path / "out/a/report.json"
+    report = json.loads(table.read_text())
+    lesion = report["lesions"][0]
+    _, items = find_cases(cohort, tmp_path / "out", extras=Extras(brain_mask_name=BRAIN_MASK))
+
+    def is_finished(content):
+        table.write_text(json.dumps(content))
+        found = finished_report(items[0].case, report)
+        if found:
+            write_cohort(items[:1], {"a": CaseResult("a", "kept", found)}, tmp_path)
+        return found is not None
+
+    assert is_finished(report)
+    for name in report:
+        is_finished({other: value for other, value in report.items() if other != name})
+        for value in (None, "odd", {"odd": "odd"}, ["odd"], float("nan")):
+            is_finished(report | {name: value})
+    for name in lesion:
+        is_finished(report | {"lesions": [{other: lesion[other] for other in lesion if other != name}]})
+        for value in (None, "odd", {"odd": "odd"}, ["odd"], float("nan")):
+            is_finished(report | {"lesions": [lesion | {name: value}]})
 
 
 @pytest.mark.parametrize(
@@ -278,6 +384,62 @@ def test_an_interruption_keeps_what_is_done_and_the_next_start_goes_on(
     assert not list((tmp_path / "out").rglob("*.part"))
     batch()
     assert computed == ["c", "d"]
+
+
+def test_an_interruption_while_the_first_case_is_prepared_leaves_no_folder(batch, tmp_path, monkeypatch):
+    begun = threading.Event()
+
+    def prepare(*arguments):
+        begun.set()
+        return prepare_case(*arguments)
+
+    def interrupted(futures):
+        monkeypatch.setattr(computer_module, "wait", wait)
+        assert begun.wait(timeout=60)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(computer_module, "prepare_case", prepare)
+    monkeypatch.setattr(computer_module, "wait", interrupted)
+    code, _, _ = batch("--prefetch")
+    assert code == 130
+    assert not [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
+
+
+def test_a_batch_into_a_folder_that_another_writes_to_is_refused(batch, tmp_path, monkeypatch):
+    meanwhile = []
+
+    def finish(case, *arguments):
+        if not meanwhile:
+            meanwhile.append(batch("--quiet", "--force"))
+        return finish_case(case, *arguments)
+
+    monkeypatch.setattr(computer_module, "finish_case", finish)
+    _, out, _ = batch()
+    ((code, told, err),) = meanwhile
+    assert (code, told) == (2, "")
+    assert err.splitlines()[-1].startswith(
+        f"lesionwise: {tmp_path / 'out'}: another batch writes to this folder"
+    )
+    assert "2 cases done" in out
+    assert not (tmp_path / "out" / LOCK).exists()
+    (tmp_path / "out" / LOCK).touch()  # of a start that was killed
+    assert "2 kept from before" in batch()[1]
+
+
+def test_where_there_are_no_locks_a_batch_goes_on(batch, monkeypatch):
+    def without_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", without_locks)
+    assert "2 cases done" in batch()[1]
+
+
+def test_temporary_tables_of_a_killed_start_are_removed(batch, tmp_path):
+    (tmp_path / "out").mkdir()
+    for name in ("cohort.csv", "lesions.csv", "cohort.html"):
+        (tmp_path / "out" / f".{name}.0123abcd.part").touch()
+    batch()
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 def test_the_next_case_is_prepared_while_the_network_is_in_one(batch, cohort, patient, tmp_path, monkeypatch):

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import hanging_worker
 import pytest
@@ -51,10 +53,10 @@ def scheduler():
 
 
 @contextmanager
-def worker(scheduler, *more, **environment):
+def worker(address, *more, **environment):
     """Run a worker; it is killed at the end."""
     command = [
-        *(sys.executable, "-m", "distributed.cli.dask_worker", scheduler.scheduler_address),
+        *(sys.executable, "-m", "distributed.cli.dask_worker", address),
         *("--no-nanny", "--no-dashboard", "--nthreads", "1", *map(str, more)),
     ]
     running = subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.DEVNULL)
@@ -117,8 +119,8 @@ def test_a_lost_workers_case_is_done_by_another_and_masks_are_those_of_one_machi
     marker = tmp_path / "hangs"
     preload = ("--preload", hanging_worker.__file__)
     with (
-        worker(scheduler, *preload, **{hanging_worker.MARKER: str(marker)}) as hanging,
-        worker(scheduler),
+        worker(scheduler.scheduler_address, *preload, **{hanging_worker.MARKER: str(marker)}) as hanging,
+        worker(scheduler.scheduler_address),
     ):
         wait_until(lambda: len(scheduler.scheduler.workers) == 2)
 
@@ -207,6 +209,47 @@ def test_a_worker_takes_weights_that_were_replaced_in_their_folder(settings, tmp
     assert before["weights_sha256"] != stated
     assert after["weights_sha256"] == stated
     assert after["settings"]["threshold"] == 0.25
+
+
+def test_a_lost_scheduler_ends_the_batch_and_the_cases_that_are_left_have_not_failed(batch, tmp_path):
+    file, marker = tmp_path / "scheduler.json", tmp_path / "hangs"
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    running = subprocess.Popen(
+        [*command, "--no-dashboard", "--scheduler-file", file], stderr=subprocess.DEVNULL
+    )
+
+    def kill_in_mid_case():
+        wait_until(marker.exists)
+        running.kill()
+
+    killer = threading.Thread(target=kill_in_mid_case)
+    try:
+        wait_until(lambda: file.exists() and file.read_text().endswith("}"))
+        address = json.loads(file.read_text())["address"]
+        preload = ("--preload", hanging_worker.__file__)
+        with worker(address, *preload, **{hanging_worker.MARKER: str(marker)}):
+            killer.start()
+            code, _, err = batch(tmp_path / "out", "--scheduler", address)
+            killer.join()
+    finally:
+        running.kill()
+        running.wait()
+    assert code == 5
+    assert err.splitlines()[-1] == f"lesionwise: {cluster_module.SCHEDULER_LOST}"
+    assert rows(tmp_path / "out") == [(name, "not run") for name in NAMES]
+
+
+def test_a_case_that_no_worker_survives_leaves_no_folder(item, settings, monkeypatch):
+    def lost(*_, **__):
+        item.folder.mkdir(parents=True)
+        future = Future()
+        future.set_exception(KilledWorker("case", None, 3))
+        return future
+
+    monkeypatch.setattr("distributed.as_completed", lambda futures, loop: futures)
+    (result,) = cluster_module._computed(Mock(submit=lost), [item], settings, {}, {}, force=False)
+    assert (result.name, result.state) == (item.name, "failed")
+    assert not item.folder.exists()
 
 
 def test_a_case_that_no_worker_survives_has_failed_in_words():

@@ -89,10 +89,19 @@ def test_numbers_of_the_cohort():
 
 
 def test_what_computed_it_is_told_once_and_where_cases_differ_all_of_it():
-    told = dict(computation([report(), report(versions={"python": "3.11.9"})]))
+    settings = {
+        "lesion_confidence": {"intercept": -5.260387141878215, "per_logit": 2.0},
+        "temperature": 1.411,
+        "preprocessing": ["masking", "denoising"],
+    }
+    told = dict(
+        computation([report(settings=settings), report(settings=settings, versions={"python": "3.11.9"})])
+    )
     assert told["lesionwise"] == "0.1.0"
     assert told["python"] == "3.11.7 / 3.11.9"
     assert told["preprocessing"] == "masking, denoising"
+    assert told["temperature"] == "1.411"
+    assert told["lesion confidence"] == "intercept -5.26039, per logit 2"
 
 
 def test_the_page_is_one_file_without_scripts_that_says_what_became_of_each_case(page, tmp_path):

@@ -6,9 +6,11 @@ import sys
 
 import pytest
 import torch
+from made_groups import made_groups
 from small_case import GROUPS, WIDTH, difference_network, write_weights
 
-from lesionwise import __version__, cli, devices
+from lesionwise import __version__, cli, devices, memory, system_info
+from lesionwise.control_groups import own_groups
 from lesionwise.lesions import OperatingPoint
 from lesionwise.system_info import device_lines, memory_lines, weights_lines
 from lesionwise.weights import save_weights
@@ -98,14 +100,13 @@ def test_the_device_and_why(monkeypatch, trouble, native, line, reasons):
     assert "--precision fp32 was asked for" in device_lines("auto", "fp32", 1)
 
 
-def test_memory_that_is_free_and_that_is_not_known():
-    assert memory_lines(lambda: "MemTotal: 9 kB\nMemAvailable: 4000000 kB\n")[1].startswith("4.1 GB are free")
-    assert memory_lines(lambda: "something else")[1] == "how much is free is not known here"
-
-    def unreadable():
-        raise OSError
-
-    assert memory_lines(unreadable)[1] == "how much is free is not known here"
+def test_memory_that_is_free_in_a_container_and_that_is_not_known(monkeypatch, tmp_path):
+    limit = {"memory.max": "2000000000", "memory.current": "500000000"}
+    groups = made_groups(tmp_path, "0::/", limit)
+    monkeypatch.setattr(memory, "own_groups", lambda controller: own_groups(controller, *groups))
+    assert memory_lines()[1].startswith("1.5 GB are free")
+    monkeypatch.setattr(system_info, "free_bytes", lambda _: float("inf"))
+    assert memory_lines()[1] == "how much is free is not known here"
 
 
 @pytest.mark.parametrize(

@@ -32,14 +32,17 @@ def file_hashes(files: Mapping[str, Path]) -> dict[str, str]:
 def describe_computation(settings: Settings, engine: Engine) -> dict[str, Any]:
     """Return what a result depends on beside the inputs.
 
-    Two runs that agree in this give the same mask, where memory allows the windows that are asked for.
+    Two runs that agree in this give the same mask, map and table, where memory allows the windows that are asked for.
     """
+    confidence = engine.confidence
     return {
         "lesionwise": __version__,
         "weights_sha256": engine.weights.sha256,
         "settings": {
             "threshold": engine.operating_point.threshold,
             "peak": engine.operating_point.peak,
+            "temperature": engine.weights.temperature,
+            "lesion_confidence": asdict(confidence) if confidence else None,
             "window": window_in_words(settings.windows),
             "overlap": settings.windows.overlap,
             "tta": settings.tta,

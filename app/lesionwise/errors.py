@@ -4,6 +4,7 @@ A message is one line: what is wrong, in which file, what to do. The command lin
 the Python interface raises it.
 """
 
+import re
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -83,20 +84,31 @@ def explain(error: BaseException) -> tuple[str, int]:
     match error:
         case LesionwiseError():
             message, code = str(error), error.exit_code
-        case MemoryError():
+        case _ if isinstance(error, MemoryError) or "allocate memory" in str(error):
             message = "not enough memory; close other programs, give the container more, or lower --threads"
             code = LesionwiseError.exit_code
         case OSError():
             place = f"{error.filename}: " if error.filename else ""
             message = f"{place}{error.strerror or error}; check the disk and its permissions"
             code = InputError.exit_code
-        case _ if "allocate memory" in str(error) or "out of memory" in str(error):
-            message = f"not enough memory ({_first_line(error)}); give it more, or run with --device cpu"
+        case _ if "out of memory" in str(error):  # torch's words of a GPU
+            message = f"not enough memory ({_first_line(error)}); run with --device cpu"
             code = LesionwiseError.exit_code
         case _:
             message = f"unexpected {type(error).__name__}: {_first_line(error)}; --debug shows where"
             code = LesionwiseError.exit_code
-    return " ".join(message.split()), code
+    return one_line(message), code
+
+
+def one_line(text: str) -> str:
+    """Return a text of several lines, perhaps, as one, `visible`."""
+    return visible(" ".join(text.split()))
+
+
+def visible(text: str) -> str:
+    r"""Return a text with control characters and ends of lines as escapes, such as \x1b: names of files may hold them."""
+    control = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
+    return re.sub(control, lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,12 +7,18 @@ the processors it will meet. Where it cannot be written, it is still read; what 
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numba
 from llvmlite import binding
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCacheLocator
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    InTreeCacheLocator,
+    UserProvidedCacheLocator,
+)
 
 _V3 = ("avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
 LEVELS = {
@@ -20,6 +26,10 @@ LEVELS = {
     "x86-64-v3": _V3,
 }
 """What a processor must have for each level, the highest first (x86-64 psABI; names of LLVM)."""
+
+if numba.config.CACHE_DIR:
+    with suppress(OSError):  # what is not there cannot be written to
+        Path(numba.config.CACHE_DIR).mkdir(parents=True, exist_ok=True)
 
 WRITABLE: bool = os.access(numba.config.CACHE_DIR or Path(__file__).parent, os.W_OK)
 
@@ -46,12 +56,18 @@ class _BesideTheModule(InTreeCacheLocator):  # type: ignore[misc]
         """Do nothing, where numba wants to write: reading is enough."""
 
 
-class _FoundBesideTheModule(CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = (_BesideTheModule,)
+class _InTheCacheFolder(UserProvidedCacheLocator):  # type: ignore[misc]
+    def ensure_cache_path(self) -> None:
+        """Raise `OSError` where there is nothing to read: numba then looks beside the module."""
+        Path(self._cache_path).stat()
+
+
+class _FoundWhereItIs(CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = (_InTheCacheFolder, _BesideTheModule)
 
 
 class _ReadOnlyCache(FunctionCache):  # type: ignore[misc]
-    _impl_class = _FoundBesideTheModule
+    _impl_class = _FoundWhereItIs
 
     def save_overload(self, sig: object, data: object) -> None:
         """Keep nothing."""

@@ -1,18 +1,20 @@
 """What `lesionwise info` tells: versions, device, weights and memory, and why it is so."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lesionwise import __version__
 from lesionwise.devices import choose_device, choose_precision, describe, use_threads
+from lesionwise.memory import free_bytes
 from lesionwise.versions import installed_versions
 from lesionwise.weights import find_weights, load_weights
 
 CASE_MEMORY_GB = 3
 """With so much a real pair is segmented on a CPU: the container's tests allow no more."""
-
-MEMORY_FACTS = Path("/proc/meminfo")
 
 
 def version_lines() -> list[str]:
@@ -58,18 +60,16 @@ def weights_lines(asked: Path | None) -> list[str]:
     return lines
 
 
-def memory_lines(read: Callable[[], str] = MEMORY_FACTS.read_text) -> list[str]:
+def memory_lines() -> list[str]:
     """Return how much memory a case needs and how much is free."""
     needed = (
         f"{CASE_MEMORY_GB} GB are enough for a pair of whole heads of 1 mm voxels on a CPU;"
         " finer voxels, and the second case that batch prepares meanwhile, need more"
     )
-    try:
-        facts = dict(line.split(":", 1) for line in read().splitlines() if ":" in line)
-        available_gb = int(facts["MemAvailable"].split()[0]) * 1024 / 1e9
-    except (OSError, KeyError, ValueError):
+    free_gb = free_bytes(torch.device("cpu")) / 1e9
+    if math.isinf(free_gb):
         return [needed, "how much is free is not known here"]
-    return [needed, f"{available_gb:.1f} GB are free on this machine (a container may be allowed less)"]
+    return [needed, f"{free_gb:.1f} GB are free, within the limits of a container or a job"]
 
 
 def _training_data(manifest: Mapping[str, Any]) -> list[str]:

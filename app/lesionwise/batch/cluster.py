@@ -7,13 +7,14 @@ each. They write the outputs; only what a report holds travels. A lost worker's 
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lesionwise.batch.computer import Computer, Results, compute_case
+from lesionwise.batch.computer import Computer, Results, compute_case, remove_if_empty
 from lesionwise.batch.layouts import BatchCase
 from lesionwise.batch.resume import finished_report
 from lesionwise.batch.tables import DONE, FAILED, CaseResult
@@ -28,6 +29,8 @@ CONNECTION_SECONDS = 30
 
 GPU_RESOURCE = "GPU"
 """`dask worker --resources "GPU=1"` marks a worker that has a GPU to itself; with --device cuda only those work."""
+
+SCHEDULER_LOST = "the Dask scheduler was lost; start it and its workers again, and the same command goes on"
 
 _one_case_at_a_time = threading.Lock()
 """Of a worker process, however many threads it has: a case uses all the threads it was given."""
@@ -73,6 +76,8 @@ def _ask_a_worker(client: Any, settings: Settings, resources: Mapping[str, int])
         answer: dict[str, Any] = asked.result()
     except LesionwiseError:
         raise
+    except CancelledError as error:
+        raise DeviceError(SCHEDULER_LOST) from error
     except Exception as error:
         message, _ = explain(error)
         raise DeviceError(f"a worker cannot compute ({message}); has it the same lesionwise?") from error
@@ -87,10 +92,13 @@ def _computed(
     resources: Mapping[str, int],
     force: bool,
 ) -> Results:
-    """Give each case's result when it is done; cases that have not begun are taken back when closed early."""
+    """Give each case's result when it is done; cases that have not begun are taken back when closed early.
+
+    Raises `DeviceError` where the scheduler is lost.
+    """
     from distributed import as_completed
 
-    names = {
+    items_of = {
         client.submit(
             compute_on_worker,
             _from_anywhere(item),
@@ -99,18 +107,22 @@ def _computed(
             force,
             pure=False,
             resources=resources,
-        ): item.name
+        ): item
         for item in items
     }
     try:
-        for future in as_completed(names, loop=client.loop):
+        for future in as_completed(items_of, loop=client.loop):
             try:
                 yield future.result()
+            except CancelledError as error:
+                raise DeviceError(SCHEDULER_LOST) from error
             except Exception as error:
-                yield CaseResult(names[future], FAILED, error=lost_in_words(error), trace=trace(error))
+                item = items_of[future]
+                remove_if_empty(item)
+                yield CaseResult(item.name, FAILED, error=lost_in_words(error), trace=trace(error))
     finally:
         with suppress(Exception):
-            client.cancel(list(names))
+            client.cancel(list(items_of))
 
 
 def worker_computation(settings: Settings) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What computes the cases of a batch: this machine, one after the other, or each while the next is prepared."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -12,7 +12,7 @@ from lesionwise.batch.layouts import BatchCase
 from lesionwise.batch.tables import DONE, FAILED, CaseResult
 from lesionwise.case_description import describe_computation
 from lesionwise.engine import Engine, Settings
-from lesionwise.errors import STALE, InputError, explain, trace
+from lesionwise.errors import STALE, InputError, explain, trace, visible
 from lesionwise.files import make_folder
 from lesionwise.memory import free_bytes
 from lesionwise.pipeline import PreparedCase, finish_case, prepare_case, read_case
@@ -81,12 +81,12 @@ def _overlapping(items: Sequence[BatchCase], settings: Settings, engine: Engine,
         return _prepare(item, settings, engine, records[item.name])
 
     with ThreadPoolExecutor(1) as pool:
-        ahead: dict[str, Future[PreparedCase]] = {}
+        ahead = {item.name: pool.submit(prepare, item) for item in items[:1]}
         try:
             for item, following in zip_longest(items, items[1:]):
-                prepared = ahead.pop(item.name, None) or pool.submit(prepare, item)
-                with Progress(display).step(f"preparing {item.name}"):
-                    wait([prepared])
+                with Progress(display).step(f"preparing {visible(item.name)}"):
+                    wait([ahead[item.name]])
+                prepared = ahead.pop(item.name)
                 if following:
                     ahead[following.name] = pool.submit(prepare, following)
                 records[item.name].display = display
@@ -96,7 +96,14 @@ def _overlapping(items: Sequence[BatchCase], settings: Settings, engine: Engine,
             wait(ahead.values())
             for item in items:
                 if item.name in ahead:
-                    _remove_if_empty(item)
+                    remove_if_empty(item)
+
+
+def remove_if_empty(item: BatchCase) -> None:
+    """Remove the folders that were made for a case that wrote nothing."""
+    with suppress(OSError):
+        for folder in (item.case.output.parent, item.folder):
+            folder.rmdir()
 
 
 class _UntilStopped(Display):
@@ -137,11 +144,4 @@ def _finish(
             message += STALE
         return CaseResult(item.name, FAILED, error=message, trace=trace(error))
     finally:
-        _remove_if_empty(item)
-
-
-def _remove_if_empty(item: BatchCase) -> None:
-    """Remove the folders that were made for a case that wrote nothing."""
-    with suppress(OSError):
-        for folder in (item.case.output.parent, item.folder):
-            folder.rmdir()
+        remove_if_empty(item)

@@ -18,10 +18,12 @@ from lesionwise.batch.tables import (
     is_cohort_table,
     lesions_table,
 )
-from lesionwise.errors import UsageError
-from lesionwise.files import text_writer, write_whole
+from lesionwise.errors import UsageError, visible
+from lesionwise.files import check_outputs, text_writer, write_whole
 from lesionwise.progress import Progress
 from lesionwise.report.cohort import COHORT_PAGE, cohort_page
+
+COHORT_FILES = COHORT_TABLE, LESION_TABLE, COHORT_PAGE
 
 
 def run_batch(
@@ -32,6 +34,7 @@ def run_batch(
     The tables and the page in the folder `target` are written anew after each case, so that they are true also after an
     interruption, which goes through. Raises `InputError` where they cannot be written.
     """
+    check_outputs([target / name for name in COHORT_FILES], [])
     results = {item.name: CaseResult(item.name) for item in cases}
     if not force:
         with progress.step("looking for finished cases"):
@@ -50,7 +53,7 @@ def run_batch(
                 results[result.name] = result
                 write_cohort(cases, results, target)
                 left = _left(begin, done, total)
-                progress.note(f"{done} of {total}: {result.name}: {_in_words(result)}{left}")
+                progress.note(f"{done} of {total}: {visible(result.name)}: {_in_words(result)}{left}")
                 progress.display.overall(done, total, f"{done} of {total} cases{left}")
     finally:
         _remove_empty_folders(cases, target)
@@ -59,7 +62,7 @@ def run_batch(
 
 def check_replaceable(target: Path) -> None:
     """Raise `UsageError` where a table or the page in `target` is not of an earlier batch."""
-    there = [path for name in (COHORT_TABLE, LESION_TABLE, COHORT_PAGE) if (path := target / name).exists()]
+    there = [path for name in COHORT_FILES if (path := target / name).exists()]
     if there and not is_cohort_table(target / COHORT_TABLE):
         raise UsageError(
             f"{there[0]}: no earlier batch wrote this file; move it away, or name another folder for the results"

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lesionwise.errors import visible
+
 COHORT_TABLE, LESION_TABLE = "cohort.csv", "lesions.csv"
 
 COHORT_COLUMNS = (
@@ -46,14 +48,14 @@ def cohort_table(results: Iterable[CaseResult]) -> str:
         report = result.report
         rows.append(
             {
-                "case": result.name,
+                "case": _text(result.name),
                 "state": result.state,
                 "new_lesions": report.get("new_lesions", ""),
                 "new_lesion_volume_mm3": report.get("new_lesion_volume_mm3", ""),
                 "brain_volume_ml": report.get("brain_volume_ml", ""),
                 "seconds": f"{result.seconds:.1f}" if result.finished else "",
-                "warnings": "; ".join(report.get("warnings", [])),
-                "error": result.error,
+                "warnings": _text("; ".join(report.get("warnings", []))),
+                "error": _text(result.error),
             }
         )
     return _csv(COHORT_COLUMNS, rows)
@@ -76,7 +78,11 @@ def lesions_table(results: Iterable[CaseResult]) -> str:
         for lesion in result.report.get("lesions", []):
             x, y, z = lesion["centre_mm"]
             rows.append(
-                {"case": result.name, "lesion": lesion["id"], "volume_mm3": f"{lesion['volume_mm3']:.3f}"}
+                {
+                    "case": _text(result.name),
+                    "lesion": lesion["id"],
+                    "volume_mm3": f"{lesion['volume_mm3']:.3f}",
+                }
                 | {"side": lesion.get("side", ""), "region": lesion.get("region", "")}
                 | {"voxels": lesion["voxels"], "x_mm": f"{x:.2f}", "y_mm": f"{y:.2f}", "z_mm": f"{z:.2f}"}
                 | {
@@ -90,6 +96,11 @@ def lesions_table(results: Iterable[CaseResult]) -> str:
         *("longest_diameter_mm", "mean_probability", "max_probability", "confidence"),
     )
     return _csv(header, rows)
+
+
+def _text(value: str) -> str:
+    """Return a text that stays in its cell, and that no spreadsheet takes for a formula (OWASP, CSV injection)."""
+    return ("'" if value.startswith(("=", "+", "-", "@")) else "") + visible(value)
 
 
 def _csv(header: Sequence[str], rows: list[dict[str, Any]]) -> str:

@@ -12,7 +12,7 @@ from lesionwise.commands.options import (
     segmentation_options,
     settings_from,
 )
-from lesionwise.errors import SomeCasesError, UsageError
+from lesionwise.errors import SomeCasesError, UsageError, visible
 
 
 @click.command("batch", context_settings={"show_default": True})
@@ -78,6 +78,7 @@ def command(
     from lesionwise.batch.cluster import cluster
     from lesionwise.batch.computer import this_machine
     from lesionwise.batch.layouts import Extras, find_cases, unpaired_subjects, write_bids_description
+    from lesionwise.batch.lock import alone_in
     from lesionwise.batch.run import check_replaceable, run_batch
     from lesionwise.files import make_folder, readable
     from lesionwise.progress import show_progress
@@ -86,12 +87,12 @@ def command(
     layout, cases = find_cases(source, target, layout, Extras(probabilities, brain_mask_name, report))
     check_replaceable(target)
     make_folder(target)
-    if layout == "bids":
-        write_bids_description(target)
-    with show_progress(quiet) as progress:
+    with alone_in(target), show_progress(quiet) as progress:
+        if layout == "bids":
+            write_bids_description(target)
         progress.note(f"{len(cases)} cases")
         if layout == "bids" and (unpaired := unpaired_subjects(source)):
-            progress.note(f"no pair, a FLAIR in fewer than two sessions: {', '.join(unpaired)}")
+            progress.note(f"no pair, a FLAIR in fewer than two sessions: {visible(', '.join(unpaired))}")
         opened = (
             cluster(scheduler, settings, progress, force)
             if scheduler
@@ -101,14 +102,14 @@ def command(
             results = run_batch(cases, target, computer, progress, force)
     failed = [result for result in results if not result.finished]
     for result in failed:
-        click.echo(f"lesionwise: {result.name}: {result.error}", err=True)
+        click.echo(f"lesionwise: {visible(result.name)}: {result.error}", err=True)
     if not quiet:
         done = sum(result.state == "done" for result in results)
         kept = len(results) - done - len(failed)
         found = f"{done} cases done, {kept} kept from before, {len(failed)} failed; tables in {target}"
         click.echo(readable(found))
     if failed:
-        names = ", ".join(result.name for result in failed)
+        names = visible(", ".join(result.name for result in failed))
         raise SomeCasesError(
             f"{len(failed)} of {len(results)} cases failed: {names}",
             {result.name: result.trace for result in failed},

@@ -15,6 +15,8 @@ from urllib.parse import quote
 from lesionwise import __version__
 from lesionwise.batch.layouts import BatchCase
 from lesionwise.batch.tables import DONE, FAILED, KEPT, WAITING, CaseResult
+from lesionwise.case_files import also_written
+from lesionwise.errors import one_line, visible
 from lesionwise.report.page import REPORT_PAGE, in_words, page_environment
 
 COHORT_PAGE = "cohort.html"
@@ -156,7 +158,7 @@ def without_folders(error: str, item: BatchCase) -> str:
     """Return the error with its files named as they are called below the case, not by where they lie."""
     files = [*item.case.inputs.values(), *item.case.outputs, item.folder]
     # Workers of a cluster call them by their absolute paths.
-    names = {str(path): path.name for file in files for path in (file, file.absolute())}
+    names = {one_line(str(path)): visible(path.name) for file in files for path in (file, file.absolute())}
     for written in sorted(names, key=len, reverse=True):
         error = error.replace(written, names[written])
     return error
@@ -165,7 +167,7 @@ def without_folders(error: str, item: BatchCase) -> str:
 def _link(item: BatchCase, result: CaseResult, target: Path) -> str:
     """Return where the page of the case is, or nothing where it was not written with this result."""
     page = item.folder / REPORT_PAGE
-    current = "report" in result.report.get("also_written", ()) and page.is_file()
+    current = "report" in also_written(result.report) and page.is_file()
     return quote(bytes(page.relative_to(target))) if current else ""  # bytes: a name may be no UTF-8
 
 

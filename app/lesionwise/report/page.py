@@ -83,6 +83,10 @@ def in_words(value: object) -> str:
     """Return a setting as a page says it."""
     if isinstance(value, list):
         return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{_words(name)} {in_words(part)}" for name, part in value.items())
+    if isinstance(value, float):
+        return f"{value:g}"
     if value is None or isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)

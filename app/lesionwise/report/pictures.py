@@ -32,8 +32,8 @@ class Picture:
     width_mm: float
     height_mm: float
     pixels: tuple[int, int]
-    time1: str
-    time2: str
+    grey1: Grey
+    grey2: Grey
     outline: str
     numbers: tuple[tuple[int, float, float], ...] = ()
 
@@ -41,6 +41,16 @@ class Picture:
     def scale(self) -> tuple[float, float]:
         """The size of a pixel in mm, across and down."""
         return self.width_mm / self.pixels[0], self.height_mm / self.pixels[1]
+
+    @property
+    def time1(self) -> str:
+        """The slice of time 1 as a data URL, encoded when a page asks for it."""
+        return _data_url(self.grey1)
+
+    @property
+    def time2(self) -> str:
+        """The slice of time 2, likewise: the montage shows it alone."""
+        return _data_url(self.grey2)
 
 
 def lesion_pictures(images: CaseImages, lesion: int) -> list[Picture]:
@@ -140,8 +150,8 @@ def _picture(
         width_mm=columns * images.spacing_mm[across],
         height_mm=rows * images.spacing_mm[down],
         pixels=(columns, rows),
-        time1=_data_url(first),
-        time2=_data_url(second),
+        grey1=first,
+        grey2=second,
         outline=outline_path(numbered > 0),
         numbers=tuple(places),
     )
