@@ -139,6 +139,13 @@ def test_a_brain_fits_on_a_gpu_of_6_gb_and_less_memory_means_smaller_windows(
     assert window_edges((144, 192, 160), room)[0] == edge
 
 
+def test_what_torch_keeps_of_a_case_before_is_free_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (int(1e9), int(6e9)))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: int(4.5e9))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: int(0.5e9))
+    assert free_bytes(torch.device("cuda")) == 5e9
+
+
 def test_a_window_that_does_not_fit_after_all_is_halved():
     asked = []
 

@@ -1,5 +1,7 @@
 """Winograd's convolution against torch's own: forward, both gradients, and a whole network."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch.nn import functional
@@ -41,6 +43,37 @@ def test_an_impulse_gives_the_mirrored_filter() -> None:
     with torch.no_grad():
         found = convolution(image)[0, 7, 7:10, 7:10, 7:10]
     assert torch.allclose(found, convolution.weight[7, 5].flip(0, 1, 2), atol=1e-5)
+
+
+def test_threads_do_not_share_what_they_compute_in() -> None:
+    torch.manual_seed(3)
+    convolution = WinogradConv3d(48, 48, kernel_size=3, padding=1)
+    images = [torch.randn(1, 48, 24, 24, 24) for _ in range(2)]
+
+    def convolved(image: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return convolution(image)
+
+    expected = [convolved(image) for image in images]
+    with ThreadPoolExecutor(2) as pool:
+        for found in (list(pool.map(convolved, images)) for _ in range(5)):
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@torch.no_grad()
+def test_new_weights_count_however_they_came() -> None:
+    torch.manual_seed(4)
+    convolution = WinogradConv3d(48, 48, kernel_size=3, padding=1, bias=False)
+    image = torch.randn(1, 48, 16, 16, 16)
+    before = convolution(image)
+    convolution.weight.mul_(2)
+    assert torch.allclose(convolution(image), 2 * before, atol=1e-4)
+    convolution.weight.data = convolution.weight * 2
+    assert torch.allclose(convolution(image), 4 * before, atol=1e-4)
+    convolution.weight.data.mul_(2)  # which torch does not count, as a fused optimiser's steps
+    with torch.enable_grad():
+        convolution(image)
+    assert torch.allclose(convolution(image), 8 * before, atol=1e-4)
 
 
 def test_small_or_narrow_convolutions_stay_direct() -> None:

@@ -46,7 +46,9 @@ def room_voxels(device: torch.device, precision: torch.dtype) -> float:
 def free_bytes(device: torch.device) -> float:
     """Return the memory that can still be taken on a device, on a CPU within the limits of the control groups."""
     if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
+        # What torch holds in its cache is free for the next case.
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(torch.cuda.mem_get_info(device)[0] + cached)
     free = [float("inf")]
     for line in _text(Path("/proc/meminfo")).splitlines():
         if line.startswith("MemAvailable:"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -28,16 +29,16 @@ _FILTER = torch.tensor(
         [0, 0, 1],
     ]
 )
-_scratch: dict[str, Tensor] = {}
+_scratch = local()
 
 
 class WinogradConv3d(nn.Conv3d):
     """A 3x3x3 convolution with padding 1 and the parameters of `nn.Conv3d`, for float32 on a CPU.
 
-    Without gradients the transformed filters are kept until the weights change.
+    Without gradients the transformed filters are kept until the weights change, or are trained.
     """
 
-    _prepared: tuple[int, Tensor] | None = None
+    _prepared: tuple[tuple[int, int], Tensor] | None = None
 
     def forward(self, image: Tensor) -> Tensor:
         """Return (n, out_channels, x, y, z) from (n, in_channels, x, y, z)."""
@@ -49,9 +50,11 @@ class WinogradConv3d(nn.Conv3d):
         ):
             return super().forward(image)
         if torch.is_grad_enabled():
+            self._prepared = None  # what trains need not count its changes
             result: Tensor = _Convolution.apply(image, self.weight)  # type: ignore[no-untyped-call]
         elif _forward_pays(self.weight):
-            version = self.weight._version  # counts changes in place: by an optimiser, by loading
+            # Counts changes in place, as by loading; and where the numbers lie, as `weight.data =` changes it.
+            version = self.weight._version, self.weight.data_ptr()
             if self._prepared is None or self._prepared[0] != version:
                 self._prepared = version, _filter_points(self.weight)
             result = _convolve(_channels_last(image), self._prepared[1]).permute(0, 4, 1, 2, 3)
@@ -143,12 +146,14 @@ def _portions(image: Tensor) -> list[tuple[int, int]]:
 
 
 def _scratch_like(name: str, tiles: int, channels: int) -> Tensor:
-    """Return (216, tiles, channels) of memory that is kept between calls: fresh pages cost as much as the arithmetic."""
+    """Return (216, tiles, channels) of this thread's memory, kept between calls: fresh pages cost as much as arithmetic."""
     count = POINTS**3 * tiles * channels
-    if name not in _scratch or _scratch[name].numel() < count:
+    kept: Tensor | None = getattr(_scratch, name, None)
+    if kept is None or kept.numel() < count:
         with torch.inference_mode(False):  # else training could not write into what inference has made
-            _scratch[name] = torch.empty(count)
-    return _scratch[name][:count].view(POINTS**3, tiles, channels)
+            kept = torch.empty(count)
+        setattr(_scratch, name, kept)
+    return kept[:count].view(POINTS**3, tiles, channels)
 
 
 def _in_threads(kernel: Callable[..., None], source: Tensor, target: Tensor, first: int, last: int) -> None:
