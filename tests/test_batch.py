@@ -332,6 +332,14 @@ def test_a_report_that_is_damaged_is_not_taken_for_a_finished_case(batch, tmp_pa
     assert computed == ["a"]
 
 
+def test_a_mask_that_is_not_its_reports_is_computed_again(batch, tmp_path, computed):
+    batch()
+    computed.clear()
+    (tmp_path / "out/a/segmentation.nii.gz").write_bytes(b"another")
+    batch()
+    assert computed == ["a"]
+
+
 def test_whatever_a_report_lacks_or_holds_instead_the_cohort_can_be_told(batch, cohort, tmp_path):
     batch()
     table = tmp_path / "out/a/report.json"

@@ -7,6 +7,7 @@ leaves its temporary files; the next one that writes the same file removes them.
 
 import errno
 import fcntl
+import io
 import json
 import os
 import re
@@ -127,6 +128,13 @@ def text_writer(text: str) -> Writer:
 def readable(text: str) -> str:
     r"""Return a text with the bytes of file names that are no UTF-8 as escapes, such as \xe9: it can be written anywhere."""
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def content(write: Writer) -> bytes:
+    """Return what a writer would write."""
+    file = io.BytesIO()
+    write(file)
+    return file.getvalue()
 
 
 def _set_aside(path: Path, aside: Path) -> None:

@@ -1,5 +1,6 @@
 """The story of one case: files -> volumes -> preprocessing -> network -> lesions -> files."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from lesionwise.errors import about
 from lesionwise.files import (
     Writer,
     check_outputs,
+    content,
     json_writer,
     output_folder,
     text_writer,
@@ -187,12 +189,14 @@ def finish_case(
         progress,
     )
     report["also_written"] = case.extras
+    mask_file = content(mask_writer(case.output, mask, study.output))
+    report["mask_sha256"] = hashlib.sha256(mask_file).hexdigest()
     page = None
     if case.report:
         with progress.step("drawing the report"):
             page = case_page(report, case_images(study, scans.pair, mask, probability))
     with progress.step("writing"):
-        write_whole(writers(case, mask, probability, report, page, study.output), outdated_extras(case))
+        write_whole(writers(case, mask_file, probability, report, page, study.output), outdated_extras(case))
     progress.note(f"{len(lesions)} new lesions, {report['new_lesion_volume_mm3']:g} mm3")
     return report
 
@@ -251,14 +255,14 @@ def predict(pair: PreparedPair, brain: Volume, engine: Engine, progress: Progres
 
 def writers(
     case: Case,
-    mask: NDArray[np.bool_],
+    mask_file: bytes,
     probability: Floats,
     report: Mapping[str, Any],
     page: str | None,
     like: Volume,
 ) -> dict[Path, Writer]:
     """Return what writes each output that was asked for."""
-    outputs = {case.output: mask_writer(case.output, mask, like)}
+    outputs: dict[Path, Writer] = {case.output: lambda file: file.write(mask_file)}
     if case.probabilities:
         outputs[case.probabilities] = image_writer(case.probabilities, probability, like)
     for table in case.tables:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lesionwise.challenge_layout import TIME1, TIME2, TRUTHS
-from lesionwise.errors import STALE, InputError, SomeCasesError, explain, trace
+from lesionwise.errors import STALE, InputError, SomeCasesError, explain, trace, visible
 from lesionwise.preprocess_case import REPORT, PreprocessCase
 
 PreprocessOne = Callable[[PreprocessCase], object]
@@ -66,7 +66,7 @@ def preprocess_patients(
     """
     failed: dict[str, str] = {}
     for number, case in enumerate(cases, start=1):
-        patient = case.folder.name
+        patient = visible(case.folder.name)
         note(f"{patient} ({number} of {len(cases)})")
         try:
             preprocess(case)

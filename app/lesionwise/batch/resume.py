@@ -12,8 +12,9 @@ from lesionwise.errors import InputError
 def finished_report(case: Case, computation: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the report of an earlier run that is complete and current, or None.
 
-    Complete: every output that is asked for now is there, and was written with the table: a page or a map of an earlier
-    start would tell of another mask; and the table has what those of the cohort tell. Current: the report's sha256 of each
+    Complete: every output that is asked for now is there, and was written with the table: the mask has the sha256 that it
+    tells, and a page or a map of an earlier start would tell of another mask; and the table has what those of the cohort
+    tell. Current: the report's sha256 of each
     input and what `case_description.describe_computation` told then are what they are now.
     """
     report = earlier_report(case.table)
@@ -27,6 +28,7 @@ def finished_report(case: Case, computation: Mapping[str, Any]) -> dict[str, Any
         report["settings"].get(key) == value for key, value in computation["settings"].items()
     )
     try:
+        same = same and report.get("mask_sha256") == file_hashes({"mask": case.output})["mask"]
         return report if same and report.get("inputs_sha256") == file_hashes(case.inputs) else None
     except InputError:  # the case will say so when it is computed
         return None
