@@ -2,12 +2,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from lesionwise.errors import PreprocessingError
 from lesionwise.preprocessing import recipe as recipe_module
 from lesionwise.preprocessing.recipe import RECIPES, Recipe, preprocess_pair
 
 SHAPE = (4, 3, 2)
 TIME1, TIME2 = np.full(SHAPE, 10, dtype=np.int16), np.full(SHAPE, 20, dtype=np.int16)
 MASK = np.arange(24).reshape(SHAPE) % 2 == 0
+MATCHING = Recipe(bias_correction=False, denoising=False, histogram_matching=True)
 
 
 @pytest.fixture
@@ -44,12 +46,26 @@ def test_steps_run_in_order_on_the_masked_images(simple_steps, recipe, inside1, 
 
 
 def test_with_a_template_both_time_points_take_its_histogram(simple_steps):
-    template = np.full((5, 6), 7.0)
-    images = preprocess_pair(
-        TIME1, TIME2, MASK, Recipe(False, False, histogram_matching=True), template=template
-    )
-    for image in images:
-        np.testing.assert_array_equal(image, template)
+    template = np.arange(1.0, 25).reshape(SHAPE)
+    for image in preprocess_pair(TIME1, TIME2, MASK, MATCHING, template=template):
+        np.testing.assert_array_equal(image, np.where(MASK, template, 0))
+
+
+def test_matching_leaves_what_is_zero_although_a_voxel_is_darker():
+    time1, time2 = np.random.default_rng(1).uniform(50, 150, (2, 12, 12, 12)).astype(np.float32)
+    mask = np.zeros(time1.shape, dtype=bool)
+    mask[2:-2, 2:-2, 2:-2] = True
+    time2[5, 5, 5] = -40
+    image = preprocess_pair(time1, time2, mask, MATCHING)[1]
+    assert (image[~mask] == 0).all()
+    assert image[mask].mean() == pytest.approx(time1[mask].mean(), rel=0.05)
+
+
+def test_an_image_of_one_value_has_no_histogram_to_match():
+    scan = np.random.default_rng(2).uniform(50, 150, SHAPE)
+    for images in ((scan, np.zeros(SHAPE)), (np.zeros(SHAPE), scan)):
+        with pytest.raises(PreprocessingError, match="one value everywhere"):
+            preprocess_pair(*images, MASK, MATCHING)
 
 
 def test_outside_the_brain_is_zero_but_for_a_rim_and_inputs_are_left_alone():
