@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 from itertools import repeat
+from pathlib import Path
 
 import pytest
 import torch
@@ -90,22 +93,63 @@ def test_processes_stop_when_the_first_is_asked_to_and_not_by_themselves(tmp_pat
     assert run.step == 2
 
 
-def test_a_run_that_is_asked_to_end_keeps_its_state_and_ends_the_program(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_is_asked_to_end_keeps_its_state_and_ends_the_program(tmp_path, number, code):
     run = run_of(tmp_path, 9)
+    before = signal.signal(number, lambda *_: None)
 
     def asked(_epoch):
         if run.step:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return {}
 
-    with pytest.raises(SystemExit) as ended:
-        train(run, epoch_steps=3, on_epoch=asked)
-    assert ended.value.code == 143  # what would be made of the result is not made of half of it
+    try:
+        with pytest.raises(SystemExit) as ended:
+            train(run, epoch_steps=3, on_epoch=asked)
+        assert signal.getsignal(number).__module__ == __name__
+    finally:
+        signal.signal(number, before)
+    assert ended.value.code == code  # what would be made of the result is not made of half of it
     again = run_of(tmp_path, 9)
     assert again.resume()
     assert again.step == 3
     train(again)
     assert again.step == 9
+
+
+ENDLESS = """
+import signal, sys
+from pathlib import Path
+from small_training import options, train
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have its background jobs ignore it
+train(options(Path(sys.argv[1]), steps=10**6, workers=1, validation_patches=0))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_to_the_run_and_its_loader_processes_loses_nothing(tmp_path, number, code):
+    """As Ctrl-C in a terminal, timeout and schedulers send it: to the whole group of processes."""
+    folder = Path(__file__).parent
+    path = os.pathsep.join(map(str, (folder, folder.parent, folder.parent / "app")))
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        printed = [line for line, _ in zip(process.stdout, range(3), strict=False)]
+        assert all(line.startswith("step") for line in printed), printed
+        os.killpg(process.pid, number)
+        rest = process.communicate(timeout=60)[0]
+    finally:
+        process.kill()
+    assert process.returncode == code, rest
+    assert "Error" not in rest
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"] >= 3
 
 
 def test_a_checkpoint_of_another_network_is_refused_in_a_line(tmp_path):

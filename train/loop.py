@@ -4,7 +4,8 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -145,9 +146,9 @@ class Run:
         epoch_steps: int = 0,
         on_epoch: Callable[[int], dict[str, float]] | None = None,
     ) -> None:
-        """Run until the budget is used up, or SIGTERM asks for an end; either way the state is saved.
+        """Run until the budget is used up, or SIGTERM or SIGINT asks for an end; either way the state is saved.
 
-        After SIGTERM the program ends (SystemExit, as a shell reports that signal): what would be made of the run's result is
+        After a signal the program ends (SystemExit, as a shell reports that signal): what would be made of the run's result is
         not made of half of it.
 
         `rate` maps progress in [0, 1] to the learning rate. `on_epoch` is called every `epoch_steps` steps with the number
@@ -159,60 +160,71 @@ class Run:
         started, last_save, used_before = time.monotonic(), time.monotonic(), self.seconds
         waited, patches, steps, sums, since = 0.0, 0, 0, dict[str, float](), time.monotonic()
         self.network.train()
-        # A new loader draws a seed from torch's generator, which an uninterrupted run would not have done here.
-        random = torch.get_rng_state()
-        iterator = iter(batches)
-        torch.set_rng_state(random)
-        asked_to_stop, handler_before = _termination()
-        while self.progress() < 1 and not distributed.agreed(len(asked_to_stop)):
-            asked = time.monotonic()
-            batch = next(iterator)
-            waited += time.monotonic() - asked
-            patches += len(batch[0]) * distributed.processes()
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate(self.progress())
-            loss, parts = step_loss(batch)
-            if not torch.isfinite(loss):
-                raise LesionwiseError(
-                    f"the loss is {loss.item()} at step {self.step}; lower the learning rate (--rate)"
-                )
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
-            self.optimizer.step()
-            self.step, steps = self.step + 1, steps + 1
-            self.averaged.update(self.network, self.step)
-            for name, value in parts.items():
-                sums[name] = sums.get(name, 0.0) + value
-            self.seconds = distributed.agreed(used_before + time.monotonic() - started)
-            if self.step % log_steps == 0:
-                passed = time.monotonic() - since
-                # After a stop between two lines these are fewer than `log_steps`.
-                means = {name: value / steps for name, value in sums.items()}
-                means |= {"seconds_per_step": passed / steps, "patches_per_second": patches / passed}
-                means["waiting_share"] = waited / passed
-                means["learning_rate"] = self.optimizer.param_groups[0]["lr"]
-                log.write(self.step, self.seconds, means)
-                waited, patches, steps, sums, since = 0.0, 0, 0, {}, time.monotonic()
-            if on_epoch and epoch_steps and self.step % epoch_steps == 0:
-                log.write(self.step, self.seconds, on_epoch(self.step // epoch_steps))
-                self.network.train()
-            # Only with an empty sum, so that the log of a run that goes on is the uninterrupted run's, too.
-            if not sums and time.monotonic() - last_save > save_seconds:
-                self.save()
-                last_save = time.monotonic()
-        signal.signal(signal.SIGTERM, handler_before)
-        self.save()
+        with _stop_signals() as asked:
+            # A new loader draws a seed from torch's generator, which an uninterrupted run would not have done here.
+            random = torch.get_rng_state()
+            iterator = iter(batches)
+            torch.set_rng_state(random)
+            while (
+                not (signalled := int(distributed.agreed(asked[0] if asked else 0))) and self.progress() < 1
+            ):
+                wanted = time.monotonic()
+                batch = next(iterator)
+                waited += time.monotonic() - wanted
+                patches += len(batch[0]) * distributed.processes()
+                for group in self.optimizer.param_groups:
+                    group["lr"] = rate(self.progress())
+                loss, parts = step_loss(batch)
+                if not torch.isfinite(loss):
+                    raise LesionwiseError(
+                        f"the loss is {loss.item()} at step {self.step}; lower the learning rate (--rate)"
+                    )
+                self.optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+                self.optimizer.step()
+                self.step, steps = self.step + 1, steps + 1
+                self.averaged.update(self.network, self.step)
+                for name, value in parts.items():
+                    sums[name] = sums.get(name, 0.0) + value
+                self.seconds = distributed.agreed(used_before + time.monotonic() - started)
+                if self.step % log_steps == 0:
+                    passed = time.monotonic() - since
+                    # After a stop between two lines these are fewer than `log_steps`.
+                    means = {name: value / steps for name, value in sums.items()}
+                    means |= {"seconds_per_step": passed / steps, "patches_per_second": patches / passed}
+                    means["waiting_share"] = waited / passed
+                    means["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+                    log.write(self.step, self.seconds, means)
+                    waited, patches, steps, sums, since = 0.0, 0, 0, {}, time.monotonic()
+                if on_epoch and epoch_steps and self.step % epoch_steps == 0:
+                    log.write(self.step, self.seconds, on_epoch(self.step // epoch_steps))
+                    self.network.train()
+                # Only with an empty sum, so that the log of a run that goes on is the uninterrupted run's, too.
+                if not sums and time.monotonic() - last_save > save_seconds:
+                    self.save()
+                    last_save = time.monotonic()
+            self.save()
         log.close()
-        if self.progress() < 1:
+        if signalled:
+            if not distributed.rank():
+                print(f"stopped after step {self.step}; the same command goes on from there", flush=True)
             distributed.stop()
-            raise SystemExit(128 + signal.SIGTERM)
+            raise SystemExit(128 + signalled)
 
 
-def _termination() -> tuple[list[int], Any]:
-    """Return a list that is no longer empty once the process was asked to end (SIGTERM), and what SIGTERM did before."""
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT inside, so that the step that is being made is made whole."""
     asked: list[int] = []
-    return asked, signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
+    # What a shell starts in the background ignores SIGINT; so does the run then.
+    numbers = [n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = [signal.signal(number, lambda number, _frame: asked.append(number)) for number in numbers]
+    try:
+        yield asked
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 class Log:
