@@ -160,6 +160,33 @@ def test_a_checkpoint_of_another_network_is_refused_in_a_line(tmp_path):
         run.resume()
 
 
+@pytest.mark.parametrize("content", [b"", b"none", b"half", None])
+def test_a_torn_checkpoint_is_refused_in_a_line(tmp_path, content):
+    train(run_of(tmp_path, 1))
+    file = tmp_path / CHECKPOINT
+    if content is None:
+        torch.save({"network": run_of(tmp_path, 1).network.state_dict()}, file)  # nothing else
+    else:
+        file.write_bytes(file.read_bytes()[:2000] if content == b"half" else content)
+    with pytest.raises(InputError, match=r"checkpoint\.pt: this holds no state of a run.*torn") as error:
+        run_of(tmp_path, 9).resume()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("torn", ['{"step": 2, "lo', "\0\0\0", '{"seconds": 1}', "é"])
+def test_a_run_goes_on_after_a_log_that_ends_in_half_a_line(tmp_path, torn):
+    train(run_of(tmp_path, 1), log_steps=1)
+    with (tmp_path / "log.jsonl").open("ab") as file:
+        file.write(torn.encode("latin-1"))
+    again = run_of(tmp_path, 2)
+    again.resume()
+    train(again, log_steps=1)
+    assert [line["step"] for line in read_log(tmp_path)] == [1, 2]
+    (tmp_path / "log.jsonl").write_text(f'{torn}\n{{"step": 2}}\n')
+    with pytest.raises(InputError, match=r"log\.jsonl: line 1 is none of a log"):
+        read_log(tmp_path)
+
+
 def test_a_loss_that_is_no_number_ends_in_a_line(tmp_path):
     run = run_of(tmp_path, 3)
     with pytest.raises(LesionwiseError, match="the loss is nan at step 0; lower the learning rate"):

@@ -225,8 +225,12 @@ def test_a_metric_network_of_another_definition_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_start_that_is_no_network_is_refused(tmp_path):
-    (tmp_path / "start.pt").write_bytes(b"none")
+@pytest.mark.parametrize("content", [b"", b"none", None])
+def test_a_start_that_is_no_network_is_refused(tmp_path, content):
+    if content is None:
+        torch.save({"network": {"encoder1.0.weight": torch.zeros(7, 1)}}, tmp_path / "start.pt")
+    else:
+        (tmp_path / "start.pt").write_bytes(content)
     with pytest.raises(InputError, match=r"start\.pt.*no segmentation network"):
         train(options(tmp_path / "run", initial=tmp_path / "start.pt"))
     assert not (tmp_path / "run").exists()

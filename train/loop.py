@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from lesionwise.errors import InputError, LesionwiseError
+from lesionwise.files import text_writer, write_whole
 from train import distributed
+from train.checkpoints import load_checkpoint, save_checkpoint
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
@@ -63,7 +65,8 @@ class Run:
     """A training run in a folder: it stops after its budget and goes on from its last checkpoint.
 
     A run that goes on repeats the uninterrupted run bit by bit, in a single process with one number of threads and loader
-    workers, as long as the learning rate does not depend on the time used: a constant one, or a budget in steps.
+    workers, as long as the learning rate does not depend on the time used: a constant one, or a budget in steps. Not so a
+    metric network's with walkers (`train.metric_network.walkers`), which no checkpoint holds: it begins with new ones.
 
     Attributes:
         folder: holds the checkpoint, `log.jsonl` (a JSON object a line) and the same for TensorBoard.
@@ -86,18 +89,24 @@ class Run:
         """Load the last checkpoint of the folder; False where there is none.
 
         Raises:
-            InputError: it is of another network.
+            InputError: it is of another network, or torn.
         """
         file = self.folder / CHECKPOINT
         if not file.is_file():
             return False
-        state = torch.load(file, weights_only=True, map_location="cpu")
+        load_checkpoint(
+            file, self._take_up, "state of a run", "remove it to begin anew, or name another --output"
+        )
+        return True
+
+    def _take_up(self, state: Mapping[str, Any]) -> None:
         device = self._device()
         try:
             self.network.load_state_dict(state["network"])
         except RuntimeError as error:
             raise InputError(
-                f"{file}: the run there trains another network; name another --output, or its --width and --head"
+                f"{self.folder / CHECKPOINT}: the run there trains another network; "
+                "name another --output, or its --width and --head"
             ) from error
         self.optimizer.load_state_dict(state["optimizer"])
         self.averaged.parameters = {name: value.to(device) for name, value in state["averaged"].items()}
@@ -108,7 +117,6 @@ class Run:
         torch.set_rng_state(state["random"])
         if device.type == "cuda" and "random_cuda" in state:
             torch.cuda.set_rng_state(state["random_cuda"], device)
-        return True
 
     def save(self) -> None:
         """Store the run's state; the old checkpoint is replaced in one step."""
@@ -125,9 +133,7 @@ class Run:
         }
         if self._device().type == "cuda":
             state["random_cuda"] = torch.cuda.get_rng_state(self._device())
-        part = self.folder / f"{CHECKPOINT}.part"
-        torch.save(state, part)
-        part.replace(self.folder / CHECKPOINT)
+        save_checkpoint(self.folder / CHECKPOINT, state)
 
     def _device(self) -> torch.device:
         return next(self.network.parameters()).device
@@ -231,12 +237,16 @@ class Log:
     """A run's log: printed, and kept in its folder as JSON lines and for TensorBoard. Only process 0 writes."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        """Begin or go on after `step`: what an interrupted run logged beyond its checkpoint is dropped."""
+        """Begin or go on after `step`: what an interrupted run logged beyond its checkpoint is dropped.
+
+        Raises:
+            InputError: the log that is there is none.
+        """
         self.file, self.writer = folder / LOG, None
         if distributed.rank():
             return
         kept = [line for line in read_log(folder) if line["step"] <= step]
-        self.file.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        write_whole({self.file: text_writer("".join(json.dumps(line) + "\n" for line in kept))})
         self.writer = SummaryWriter(str(folder / "log"), purge_step=step + 1)
 
     def write(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
@@ -257,6 +267,24 @@ class Log:
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:
-    """Return the lines that a run has logged; none where it never did."""
+    """Return the lines that a run has logged; none where it never did. A last line that was half written is left out.
+
+    Raises:
+        InputError: another line is none of a log.
+    """
     file = folder / LOG
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    if not file.is_file():
+        return []
+    lines = file.read_bytes().splitlines()
+    found: list[dict[str, float]] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            values = json.loads(line)
+            float(values["step"])
+            found.append(values)
+        except (ValueError, LookupError, TypeError) as error:
+            if number < len(lines):
+                raise InputError(
+                    f"{file}: line {number} is none of a log; remove it, or name another --output"
+                ) from error
+    return found
