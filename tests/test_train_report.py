@@ -4,16 +4,21 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
+from lesionwise.errors import UsageError
 from lesionwise.simulation.timepoints import SyntheticPair
 from train import ablation, ablation_report, gradient_check
 from train.ablation_cases import block
 from train.gradient_check import ERRORS, Patch, follow, held_out_patches, patches_with_errors, table
+from train.metric_network import report
 from train.metric_network.corruptions import Shapes, random_boxes
+from train.metric_network.files import save_metric_network
+from train.metric_network.network import MetricNetwork
 from train.metric_network.network_outputs import NetworkOutputs
 from train.metric_network.placed_lesions import Placed, lesions_of, paint
-from train.metric_network.report import accuracy, correlation, write_report
+from train.metric_network.report import accuracy, correlation, patch_edge, write_report
 from train.segmentation.losses import dice_loss
 from train.segmentation.options import Options
 
@@ -109,6 +114,42 @@ def test_the_gradient_check_sees_held_out_shapes_and_outputs_only(monkeypatch):
     parts = [NetworkOutputs.of(nothing, truth, is_held_out=k == 1) for k, truth in enumerate(truths)]
     patches = held_out_patches(9, 24, shapes, NetworkOutputs.joined(parts), seed=1)
     assert [int(patch.truth.sum()) for patch in patches] == [125]
+
+
+@pytest.fixture
+def compact(tmp_path):
+    """Return the folder of a metric network of patches of 24 that was never trained."""
+    network = MetricNetwork("compact", 24, width=4)
+    save_metric_network(tmp_path, network, network.state_dict(), step=0)
+    return tmp_path
+
+
+def test_the_gradient_check_tells_the_size_of_its_patches(compact):
+    output = compact / "check"
+    command = [str(compact), "--output", str(output), "--patches", "3", "--patch", "32"]
+    CliRunner().invoke(gradient_check.main, command, catch_exceptions=False)
+    assert (
+        (output / "gradient_check.md")
+        .read_text()
+        .startswith("# Gradient check: 50 steps of 0.5 logit at most, patches of 32\n")
+    )
+
+
+@pytest.mark.parametrize("command", [report.main, gradient_check.main])
+@pytest.mark.parametrize(("patch", "told"), [("20", "multiple of 8"), ("16", "below 24")])
+def test_patches_that_no_network_takes_are_refused(compact, command, patch, told):
+    result = CliRunner().invoke(command, [str(compact), "--output", str(compact / "out"), "--patch", patch])
+    assert result.exit_code == UsageError.exit_code
+    assert told in result.output
+    assert not (compact / "out").exists()
+
+
+def test_the_published_head_is_measured_on_its_own_patches():
+    with torch.device("meta"):
+        network = MetricNetwork("published", 64)
+    assert patch_edge(network, None) == patch_edge(network, 64) == 64
+    with pytest.raises(UsageError, match="patches of 64 only"):
+        patch_edge(network, 48)
 
 
 def logged_run(folder, arm, seed, f1):

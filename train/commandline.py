@@ -7,7 +7,32 @@ from typing import Any
 
 import click
 
+from lesionwise.commands.options import NumberRange
 from lesionwise.errors import InputError, LesionwiseError, UsageError
+from lesionwise.network import DOWNSAMPLING, GROUPS
+
+
+class MultipleOf(click.IntRange):
+    """Whole numbers above 0 that are multiples of `factor`."""
+
+    def __init__(self, factor: int) -> None:
+        super().__init__(min=factor)
+        self.factor = factor
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number, or fail as click does for one out of bounds."""
+        number: int = super().convert(value, param, ctx)
+        if number % self.factor:
+            self.fail(f"{number} is no multiple of {self.factor}.", param, ctx)
+        return number
+
+
+COUNT, WHOLE = click.IntRange(1), click.IntRange(0)
+POSITIVE, SHARE = NumberRange(0, min_open=True), NumberRange(0, 1)
+PATCH = MultipleOf(DOWNSAMPLING)
+"""Edge of a patch in voxels, which the networks halve three times."""
+WIDTH = MultipleOf(GROUPS)
+"""Channels of the segmentation network's first layer."""
 
 
 def training_command(table: str) -> Callable[[Callable[..., None]], "TrainingCommand"]:
