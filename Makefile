@@ -100,7 +100,7 @@ narrow-network: setup
 
 .PHONY: metric-network
 metric-network: narrow-network  ## train the network that learns the lesion-wise metric (RECIPE=..., DATA=...)
-	test -f $(RUN)/outputs.npz || $(BIN)/python -m train.metric_network.record_outputs $(USE_RECIPE) \
+	test $(RUN)/outputs.npz -nt $(RUN)/warm-up/checkpoint.pt || $(BIN)/python -m train.metric_network.record_outputs $(USE_RECIPE) \
 	    --run $(RUN)/warm-up --output $(RUN)/outputs.npz $(SOURCES)
 	$(BIN)/python -m train.metric_network $(USE_RECIPE) --network-outputs $(RUN)/outputs.npz \
 	    --output $(RUN)/metric_network $(MATERIAL) $(RUN_ON)

@@ -152,6 +152,16 @@ def test_a_signal_to_the_run_and_its_loader_processes_loses_nothing(tmp_path, nu
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"] >= 3
 
 
+def test_a_run_that_is_complete_is_not_saved_again(tmp_path):
+    """What `make` made of its checkpoint stays newer than it."""
+    train(run_of(tmp_path, 2))
+    before = (tmp_path / CHECKPOINT).stat().st_mtime_ns
+    again = run_of(tmp_path, 2)
+    again.resume()
+    train(again)
+    assert (tmp_path / CHECKPOINT).stat().st_mtime_ns == before
+
+
 def test_a_checkpoint_of_another_network_is_refused_in_a_line(tmp_path):
     train(run_of(tmp_path, 1))
     wide = torch.nn.Linear(2, 1)

@@ -41,7 +41,7 @@ def test_both_stages_run_to_the_end(tmp_path):
 
     printed = run(record_outputs.main, "--run", warm_up, "--output", outputs)
     assert printed.count("mean F1") == 2  # a stage and the checkpoint
-    recorded = NetworkOutputs.load(outputs)
+    recorded = NetworkOutputs.load(outputs, 24, "organisers")
     assert [len(recorded.part(is_held_out).f1) for is_held_out in (False, True)] == [6, 2]
 
     printed = run(metric_network, "--network-outputs", outputs, "--output", stage1)

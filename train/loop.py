@@ -160,7 +160,7 @@ class Run:
         `rate` maps progress in [0, 1] to the learning rate. `on_epoch` is called every `epoch_steps` steps with the number
         of the epoch that has ended, and with 0 before the first step; what it returns is logged.
         """
-        log = Log(self.folder, self.step)
+        log, begun_at = Log(self.folder, self.step), self.step
         if on_epoch and self.step == 0:
             log.write(0, self.seconds, on_epoch(0))
         started, last_save, used_before = time.monotonic(), time.monotonic(), self.seconds
@@ -210,7 +210,8 @@ class Run:
                 if not sums and time.monotonic() - last_save > save_seconds:
                     self.save()
                     last_save = time.monotonic()
-            self.save()
+            if self.step > begun_at:  # else the checkpoint would look newer than what was made of it
+                self.save()
         log.close()
         if signalled:
             if not distributed.rank():

@@ -102,7 +102,10 @@ def train(output: Path, seed: int, **options: Any) -> None:
     precision = choose_precision("auto", device)
     network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
     settings = _pair_settings(**options)
-    files = [NetworkOutputs.load(file) for file in options["network_outputs"]]
+    files = [
+        NetworkOutputs.load(file, options["patch"], options["definition"])
+        for file in options["network_outputs"]
+    ]
     outputs = NetworkOutputs.joined(files) if files else None
     shapes, masks = read_shapes(options["shapes"]), masks_of_folders(options["masks"])
     truths = truths_of_patients(options["data"], options["fold"])

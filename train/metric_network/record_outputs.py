@@ -20,8 +20,6 @@ from train.segmentation.stages import load_network
 from train.segmentation.validation import predict
 from train.sources import EXISTING, FOLDER, SHARD_SEED, open_sources, source_options
 
-SOURCES = ("backgrounds", "shapes", "data", "cache", "fold", "synthetic_share")
-
 
 @training_command("record-outputs")
 @click.option("--run", multiple=True, type=FOLDER, help="Folder of a run: all its stages and its checkpoint.")
