@@ -12,7 +12,8 @@ import torch
 
 from lesionwise.errors import DeviceError, InputError, LesionwiseError
 from train import distributed
-from train.loop import CHECKPOINT, Averaged, Run, read_log
+from train.loop import CHECKPOINT, Averaged, Run
+from train.run_log import read_log
 
 
 def run_of(folder, steps, device="cpu"):

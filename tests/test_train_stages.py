@@ -7,11 +7,11 @@ import pytest
 from click.testing import CliRunner
 from small_training import BallSources
 
-from train.loop import read_log
 from train.metric_network import record_outputs
 from train.metric_network.__main__ import main as metric_network
 from train.metric_network.files import load_metric_network
 from train.metric_network.network_outputs import NetworkOutputs
+from train.run_log import read_log
 from train.segmentation import training
 from train.segmentation.__main__ import main as segmentation
 

@@ -1,6 +1,5 @@
-"""What both training stages share: checkpoints, averaged weights, the learning rate's course, the log."""
+"""What both training stages share: the loop with its checkpoints, averaged weights, the course of the learning rate."""
 
-import json
 import math
 import signal
 import time
@@ -12,15 +11,13 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 from lesionwise.errors import InputError, LesionwiseError
-from lesionwise.files import text_writer, write_whole
 from train import distributed
 from train.checkpoints import load_checkpoint, save_checkpoint
+from train.run_log import Log
 
 CHECKPOINT = "checkpoint.pt"
-LOG = "log.jsonl"
 LARGEST_GRADIENT = 1.0
 
 
@@ -50,6 +47,16 @@ class Averaged:
                 self.parameters[name].lerp_(value.float(), 1 - decay)
             else:
                 self.parameters[name] = value.detach().float().clone()
+
+    @contextmanager
+    def lent_to(self, network: nn.Module) -> Iterator[None]:
+        """Let the network have the averaged parameters inside, if there are any yet; its own come back."""
+        own = {name: value.clone() for name, value in network.state_dict().items()}
+        network.load_state_dict(self.parameters or own)
+        try:
+            yield
+        finally:
+            network.load_state_dict(own)
 
 
 def learning_rate(rate: float, schedule: str, progress: float, step: int) -> float:
@@ -232,60 +239,3 @@ def _stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
-
-
-class Log:
-    """A run's log: printed, and kept in its folder as JSON lines and for TensorBoard. Only process 0 writes."""
-
-    def __init__(self, folder: Path, step: int) -> None:
-        """Begin or go on after `step`: what an interrupted run logged beyond its checkpoint is dropped.
-
-        Raises:
-            InputError: the log that is there is none.
-        """
-        self.file, self.writer = folder / LOG, None
-        if distributed.rank():
-            return
-        kept = [line for line in read_log(folder) if line["step"] <= step]
-        write_whole({self.file: text_writer("".join(json.dumps(line) + "\n" for line in kept))})
-        self.writer = SummaryWriter(str(folder / "log"), purge_step=step + 1)
-
-    def write(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
-        """Log values at a step."""
-        if self.writer is None or not values:
-            return
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
-        with self.file.open("a") as file:
-            file.write(json.dumps({"step": step, "seconds": round(seconds, 1), **values}) + "\n")
-        text = " ".join(f"{name} {value:.4g}" for name, value in values.items())
-        print(f"step {step} {seconds / 60:.1f} min {text}", flush=True)
-
-    def close(self) -> None:
-        """Write what is still held back."""
-        if self.writer is not None:
-            self.writer.close()
-
-
-def read_log(folder: Path) -> list[dict[str, float]]:
-    """Return the lines that a run has logged; none where it never did. A last line that was half written is left out.
-
-    Raises:
-        InputError: another line is none of a log.
-    """
-    file = folder / LOG
-    if not file.is_file():
-        return []
-    lines = file.read_bytes().splitlines()
-    found: list[dict[str, float]] = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            values = json.loads(line)
-            float(values["step"])
-            found.append(values)
-        except (ValueError, LookupError, TypeError) as error:
-            if number < len(lines):
-                raise InputError(
-                    f"{file}: line {number} is none of a log; remove it, or name another --output"
-                ) from error
-    return found
