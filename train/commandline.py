@@ -1,7 +1,8 @@
 """What the training commands share: options from a recipe, and errors in one line."""
 
 import tomllib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,19 @@ class TrainingCommand(OneLineErrors):
                 names[key]: setting
                 for key, setting in read_recipe(Path(file), table or self.table, names).items()
             }
+
+
+def by_name(folders: Sequence[Path]) -> dict[str, Path]:
+    """Return folders by their names.
+
+    Raises:
+        InputError: two have one name: what is made of the one would stand for both.
+    """
+    places = [folder.resolve() for folder in folders]  # `.` has a name, too
+    twice = sorted(name for name, count in Counter(place.name for place in places).items() if count > 1)
+    if twice:
+        raise InputError(f"{twice[0]}: two of the folders are named so; rename one, or take it by itself")
+    return {place.name: place for place in places}
 
 
 def read_recipe(file: Path, table: str, names: Any) -> dict[str, Any]:

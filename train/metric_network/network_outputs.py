@@ -122,7 +122,7 @@ class NetworkOutputs:
 
     def save(self, file: Path) -> None:
         """Write a compressed `.npz`, whole or not at all."""
-        arrays = {
+        arrays: dict[str, Any] = {
             "levels": self.levels,
             "truths": np.packbits(self.truths),
             "shape": self.truths.shape,
