@@ -34,12 +34,6 @@ from train.sources import EXISTING, FOLDER, fold_option
 @click.option("--patch", default=64, show_default=True, help="Edge of a patch in voxels.")
 @click.option("--width", type=int, help="Channels of the first layer [default: 10 published, 8 compact].")
 @click.option("--dropout", default=0.1, show_default=True, help="Of the published head.")
-@click.option(
-    "--members",
-    default=1,
-    show_default=True,
-    help="Compact heads whose mean is the estimate, trained together.",
-)
 @click.option("--definition", type=click.Choice(DEFINITIONS), default="organisers", show_default=True)
 @click.option("--shapes", multiple=True, type=EXISTING, help="Real lesion shapes: .npz or folder of masks.")
 @click.option("--masks", multiple=True, type=EXISTING, help="Folder of lesion masks of whole heads, 1 mm.")
@@ -165,16 +159,15 @@ def _new_network(
     patch: int,
     width: int | None,
     dropout: float,
-    members: int,
     definition: Mode,
     initial: Path | None,
     **_others: Any,
 ) -> MetricNetwork:
     """Return the network to train: a new one, or with the parameters of another."""
     try:
-        network = MetricNetwork(head, patch, width, dropout, members, definition)
+        network = MetricNetwork(head, patch, width, dropout, definition)
     except ValueError as error:
-        raise UsageError(f"{error}; change --head, --patch, --width or --members") from error
+        raise UsageError(f"{error}; change --head, --patch or --width") from error
     if initial is not None:
         given = load_metric_network(initial)[0]
         try:

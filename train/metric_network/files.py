@@ -63,9 +63,14 @@ def load_metric_network(path: Path) -> tuple[MetricNetwork, int]:
 
 
 def _network_of(state: Mapping[str, Any]) -> tuple[MetricNetwork, int]:
-    network = MetricNetwork(**state["settings"])
-    network.load_state_dict(state["parameters"])
+    network = MetricNetwork(**{name: value for name, value in state["settings"].items() if name != "members"})
+    network.load_state_dict({_present_name(name): value for name, value in state["parameters"].items()})
     return network, int(state["step"])
+
+
+def _present_name(name: str) -> str:
+    """Return the name of a tensor: networks once had several members, and those that are kept have the first alone."""
+    return name.replace("members.0.", "head.", 1)
 
 
 def _exported(folder: Path) -> dict[str, Any]:
