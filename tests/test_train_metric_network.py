@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from lesionwise.errors import InputError, UsageError
 from lesionwise.weights import REPOSITORY_FOLDER
 from train.metric_network.__main__ import main
+from train.metric_network.export import main as export
 from train.metric_network.files import export_metric_network, load_metric_network, save_metric_network
 from train.metric_network.network import MetricNetwork, ShareOdds, as_log_odds, f1_of_counts
 from train.metric_network.targets import patch_f1
@@ -196,6 +197,18 @@ def test_exported_files_give_the_same_network_and_no_other(tmp_path):
     tensors.write_bytes(tensors.read_bytes()[:-1] + b"?")
     with pytest.raises(InputError, match="manifest"):
         load_metric_network(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "3"])
+def test_facts_that_are_none_are_refused_in_one_line(tmp_path, content):
+    network = small("compact")
+    save_metric_network(tmp_path, network, network.state_dict(), step=1)
+    (tmp_path / "facts.json").write_text(content)
+    files = [str(tmp_path), "--facts", str(tmp_path / "facts.json"), "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(export, files)
+    assert result.exit_code == InputError.exit_code
+    assert result.output.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no tensors"])
