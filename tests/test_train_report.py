@@ -227,6 +227,7 @@ def test_every_arm_of_the_ablation_is_trained_with_its_own_loss(tmp_path, monkey
     monkeypatch.setattr(ablation, "train", lambda options, _batches: trained.append(options))
     monkeypatch.setattr(ablation, "_score_once", lambda *_arguments: None)
     arguments = ["--output", str(tmp_path / "runs"), "--metric-network", str(tmp_path), "--seeds", "1"]
+    arguments += ["--steps", "2"]
     CliRunner().invoke(ablation.run, arguments, catch_exceptions=False)
     assert [options.lesion_loss for options in trained] == [
         arm["lesion_loss"] for arm in ablation.ARMS.values()
@@ -238,7 +239,11 @@ def test_an_ablation_that_cannot_be_finished_is_refused_before_it_begins(tmp_pat
         raise AssertionError("nothing may be trained")
 
     monkeypatch.setattr(ablation, "train", never)
-    runs = ["--output", str(tmp_path / "runs")]
+    result = CliRunner().invoke(ablation.main, ["run", "--output", str(tmp_path / "runs"), "--arm", "Dice"])
+    assert result.exit_code == 2
+    assert "--steps" in result.output
+    assert result.output.count("\n") == 1
+    runs = ["--output", str(tmp_path / "runs"), "--steps", "2"]
     for arguments, told in (
         ([], "needs a trained one"),
         (["--arm", "Dice", "--metric-network", str(tmp_path)], "has no effect"),
@@ -246,9 +251,10 @@ def test_an_ablation_that_cannot_be_finished_is_refused_before_it_begins(tmp_pat
         result = CliRunner().invoke(ablation.run, [*runs, *arguments])
         assert result.exit_code == 2
         assert told in result.output
-    result = CliRunner().invoke(ablation.run, [*runs, "--alpha", "3"])
-    assert result.exit_code == 2
-    assert "--alpha" in result.output
+    for option in ("--alpha", "--shards"):
+        result = CliRunner().invoke(ablation.run, [*runs, option, "3"])
+        assert result.exit_code == 2
+        assert option in result.output
 
 
 def test_an_ablation_goes_on_only_with_its_own_settings(tmp_path, monkeypatch):
@@ -258,6 +264,7 @@ def test_an_ablation_goes_on_only_with_its_own_settings(tmp_path, monkeypatch):
     monkeypatch.setattr(ablation, "train", lambda *_arguments: None)
     monkeypatch.setattr(ablation, "_score_once", lambda *_arguments: None)
     begin = ["--output", str(tmp_path / "runs"), "--arm", "Dice", "--seeds", "1", "--initial", str(network)]
+    begin += ["--steps", "2"]
     assert CliRunner().invoke(ablation.run, [*begin, "--patch", "32"]).exit_code == 0
     assert CliRunner().invoke(ablation.run, [*begin, "--patch", "32", "--threads", "1"]).exit_code == 0
     other = CliRunner().invoke(ablation.run, [*begin, "--patch", "48"])

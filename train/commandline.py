@@ -53,6 +53,10 @@ class OneLineErrors(click.Command):
             raise SystemExit(error.exit_code) from error
 
 
+class OneLineGroup(OneLineErrors, click.Group):
+    """The same for a group: it runs its commands without their own `main`."""
+
+
 class TrainingCommand(OneLineErrors):
     """A command whose options can come from a recipe (`--recipe FILE` or `FILE:TABLE`); the command line overrides it.
 
