@@ -3,6 +3,7 @@
 import json
 from itertools import pairwise
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -328,13 +329,26 @@ def test_walkers_bring_their_true_f1_and_are_replaced():
         (["--patch", "16"], "raise --patch"),
         (["--width", "4", "--initial", "INITIAL"], "cannot start one with"),
         (["--network-outputs", "INITIAL"], "record them again"),
+        (["--dropout", "0.5"], "--dropout has no effect here; add --head published"),
+        (["--head", "published", "--counts-weight", "0.1"], "add --head compact"),
+        (["--network-share", "0.2"], "add --network-outputs"),
+        (["--fold", "2"], "add --data"),
+        (["--data", "/nonexistent"], "/nonexistent: there is no such folder"),
+        (["--masks", "MASKS"], "bad.nii.gz"),
+        (["--masks", "THICK"], "its voxels are 1 x 1 x 3 mm"),
     ],
 )
 def test_a_training_that_cannot_begin_is_refused_in_one_line(tmp_path, arguments, told):
     network = MetricNetwork("compact", 24, width=5)
     save_metric_network(tmp_path, network, network.state_dict(), step=1)
     initial = str(tmp_path / "metric_network.pt")
-    arguments = [initial if word == "INITIAL" else word for word in arguments]
+    for name in ("MASKS", "THICK"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "MASKS" / "bad.nii.gz").write_bytes(b"none")
+    thick = nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.diag([1.0, 1, 3, 1]))
+    nib.save(thick, tmp_path / "THICK" / "mask.nii.gz")
+    files = {"INITIAL": initial} | {name: str(tmp_path / name) for name in ("MASKS", "THICK")}
+    arguments = [files.get(word, word) for word in arguments]
     result = CliRunner().invoke(main, ["--output", str(tmp_path / "run"), "--patch", "24", *arguments])
     assert result.exit_code in (InputError.exit_code, UsageError.exit_code)
     assert told in result.output

@@ -247,12 +247,37 @@ def test_a_start_that_is_no_network_is_refused(tmp_path, content):
         (["--balance-gradients"], "a --lesion-loss"),
         (["--synthetic-share", "0.5"], "--data"),
         (["--fold", "1"], "--data"),
+        (["--cache", "cache"], "--data"),
     ],
 )
 def test_an_option_without_effect_is_refused(tmp_path, arguments, needs):
     told = CliRunner().invoke(main, ["--output", str(tmp_path / "run"), *arguments])
     assert told.exit_code == UsageError.exit_code
     assert f"add {needs}, or leave it out" in told.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--minutes", "0"],
+        ["--minutes", "nan"],
+        ["--batch", "0"],
+        ["--steps", "0"],
+        ["--width", "7"],
+        ["--width", "0"],
+        ["--seed", "-1"],
+        ["--patch", "30"],
+        ["--dropout", "1"],
+        ["--workers", "-1"],
+        ["--data", "/nonexistent", "--cache", "cache"],
+    ],
+)
+def test_impossible_values_are_refused_without_a_traceback(tmp_path, arguments):
+    told = CliRunner().invoke(main, ["--output", str(tmp_path / "run"), *arguments])
+    assert told.exit_code in (UsageError.exit_code, InputError.exit_code)
+    assert isinstance(told.exception, SystemExit)
+    assert arguments[0] in told.output or "/nonexistent: there is no such folder" in told.output
     assert not (tmp_path / "run").exists()
 
 

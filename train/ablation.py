@@ -21,12 +21,12 @@ from lesionwise.errors import UsageError
 from lesionwise.files import json_writer, write_whole
 from train.ablation_cases import held_out_cases, score
 from train.ablation_report import PLOT, REPORT, SCORES, SETTINGS, write_report
-from train.commandline import COUNT, OneLineGroup, training_command
+from train.commandline import COUNT, OneLineGroup, refuse_what_has_no_effect, training_command
 from train.patches import Batch
 from train.predictor import open_predictor
 from train.segmentation.options import Options, segmentation_options
 from train.segmentation.training import draw_batches, train
-from train.sources import EXISTING, FOLDER, open_sources
+from train.sources import EXISTING, FOLDER, needs_of_sources, open_sources
 
 ARMS: dict[str, dict[str, Any]] = {
     "Dice": {"lesion_loss": "none"},
@@ -60,6 +60,7 @@ def run(
 ) -> None:
     """Train and score every arm with every seed; seed by seed, so that an interrupted ablation has whole seeds."""
     common = Options(**shared)
+    refuse_what_has_no_effect(*needs_of_sources(common.data))
     if common.steps == Options.steps:
         raise UsageError(
             "the trainings share batches that are drawn beforehand; say with --steps for how many steps"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from lesionwise.commands.options import NumberRange
 from lesionwise.errors import InputError, LesionwiseError, UsageError
@@ -29,11 +30,30 @@ class MultipleOf(click.IntRange):
 
 
 COUNT, WHOLE = click.IntRange(1), click.IntRange(0)
-POSITIVE, SHARE = NumberRange(0, min_open=True), NumberRange(0, 1)
+POSITIVE, NOT_NEGATIVE, SHARE = NumberRange(0, min_open=True), NumberRange(0), NumberRange(0, 1)
 PATCH = MultipleOf(DOWNSAMPLING)
 """Edge of a patch in voxels, which the networks halve three times."""
 WIDTH = MultipleOf(GROUPS)
 """Channels of the segmentation network's first layer."""
+
+
+Need = tuple[str, bool, str]
+"""An option, whether it has an effect as a command was called, and what to add so that it does."""
+
+
+def refuse_what_has_no_effect(*needs: Need) -> None:
+    """Raise UsageError for an option that was given and would change nothing: who gives it expects that it does.
+
+    Of the command that runs, and of its recipe. An option that is off (0, no) is let pass.
+    """
+    context = click.get_current_context()
+    for flag, has_effect, needed in needs:
+        name = flag.removeprefix("--").replace("-", "_")
+        is_given = context.get_parameter_source(name) is not ParameterSource.DEFAULT and context.params.get(
+            name
+        )
+        if is_given and not has_effect:
+            raise UsageError(f"{flag} has no effect here; add {needed}, or leave it out")
 
 
 def training_command(table: str) -> Callable[[Callable[..., None]], "TrainingCommand"]:

@@ -16,6 +16,7 @@ from train.augmentation import Augmentation
 from train.growth import grown
 from train.loop import Averaged, Run, Stateful, learning_rate
 from train.metric_network.files import load_metric_network
+from train.metric_network.mask_pairs import SMALLEST_PATCH
 from train.patches import Batch, PatchSettings, make_loader
 from train.segmentation.best import Best
 from train.segmentation.blob_loss import blob_loss
@@ -166,6 +167,10 @@ def _lesion_loss(options: Options, device: torch.device) -> LesionLoss | None:
         return None
     if options.metric_network is None:
         raise UsageError("--lesion-loss metric-network needs a trained one; name it with --metric-network")
+    if options.patch < SMALLEST_PATCH:
+        raise UsageError(
+            f"--patch {options.patch}: a metric network needs patches of {SMALLEST_PATCH} or more"
+        )
     network, steps = load_metric_network(options.metric_network)
     if network.settings["head"] == "published" and network.settings["patch"] != options.patch:
         raise UsageError(
