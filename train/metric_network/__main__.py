@@ -8,10 +8,9 @@ import click
 import numpy as np
 import torch
 
-from lesionwise.challenge_layout import GROUND_TRUTH
 from lesionwise.commands.options import NumberRange
 from lesionwise.devices import choose_device, choose_precision
-from lesionwise.errors import InputError, UsageError
+from lesionwise.errors import UsageError
 from lesionwise.overlap import Mode
 from train.commandline import (
     COUNT,
@@ -22,13 +21,13 @@ from train.commandline import (
     refuse_what_has_no_effect,
     training_command,
 )
-from train.lesion_shapes import read_1mm_mask, read_shapes
+from train.lesion_shapes import read_shapes
 from train.loop import Averaged, Run, learning_rate
 from train.metric_network.files import load_metric_network, save_metric_network
 from train.metric_network.mask_pairs import MaskPairs, PairSettings, make_pair_loader
 from train.metric_network.network import HEADS, Head, MetricNetwork
 from train.metric_network.network_outputs import NetworkOutputs, left_for_training
-from train.metric_network.placed_lesions import Mask
+from train.metric_network.real_masks import masks_of_folders, truths_of_patients
 from train.metric_network.report import accuracy, measure, table, write_report
 from train.metric_network.targets import DEFINITIONS
 from train.metric_network.training import COUNTS_WEIGHT, metric_loss
@@ -247,42 +246,6 @@ def _pair_settings(
         return PairSettings(patch, batch, hard_share, share, definition, uses)
     except ValueError as error:
         raise UsageError(f"{error}; raise --patch") from error
-
-
-def masks_of_folders(folders: Sequence[Path]) -> list[Mask]:
-    """Return the lesion masks (x, y, z) of folders of `.nii.gz` of 1 mm; those without lesions are left out.
-
-    Raises:
-        InputError: a folder holds none, or a file is none.
-    """
-    masks = []
-    for folder in folders:
-        files = sorted(folder.glob("*.nii.gz"))
-        if not files:
-            raise InputError(f"{folder}: there is no .nii.gz in it; name a folder of lesion masks")
-        masks += [read_1mm_mask(file) for file in files]
-    return [mask for mask in masks if mask.any()]
-
-
-def truths_of_patients(data: Path | None, fold: int) -> tuple[list[Mask], list[Mask]]:
-    """Return the truths (x, y, z) of the patients in a folder to train with and of those that stage 2 holds out.
-
-    They are brought to 1 mm voxels; those without lesions are left out.
-    """
-    if data is None:
-        return [], []
-    from lesionwise.network_grid import network_grid
-    from lesionwise.volume import read_mask
-    from train.patients import find_patients, training_and_held_out
-
-    def masks(patients: Sequence[Path]) -> list[Mask]:
-        truths = [read_mask(patient / GROUND_TRUTH) for patient in patients]
-        grids = [(network_grid(t.data, t.affine, margin_mm=0.0), t) for t in truths if t.data.any()]
-        found = [grid.to_network(truth.data.astype(np.float32)) > 0.5 for grid, truth in grids]
-        return [mask for mask in found if mask.any()]
-
-    training, held_out = training_and_held_out(find_patients(data), fold)
-    return masks(training), masks(held_out)
 
 
 if __name__ == "__main__":
