@@ -100,7 +100,7 @@ narrow-network: setup
 
 .PHONY: metric-network
 metric-network: narrow-network  ## train the network that learns the lesion-wise metric (RECIPE=..., DATA=...)
-	test -f $(RUN)/outputs.npz || $(BIN)/python -m train.metric_network.record_outputs $(USE_RECIPE) \
+	test $(RUN)/outputs.npz -nt $(RUN)/warm-up/checkpoint.pt || $(BIN)/python -m train.metric_network.record_outputs $(USE_RECIPE) \
 	    --run $(RUN)/warm-up --output $(RUN)/outputs.npz $(SOURCES)
 	$(BIN)/python -m train.metric_network $(USE_RECIPE) --network-outputs $(RUN)/outputs.npz \
 	    --output $(RUN)/metric_network $(MATERIAL) $(RUN_ON)
@@ -132,7 +132,10 @@ weights:  ## repeat what made weights/, over four hours, the last minutes on a G
 	$(BIN)/python -m train.segmentation $(USE_RECIPE):wide --output $(RUN)/wide $(SOURCES) $(RUN_ON)
 	$(BIN)/python -m train.export $(RUN)/wide/checkpoint.pt --facts weights/manifest.json \
 	    --threshold 0.5 --peak 0.99 --output $(WEIGHTS)
-	@echo "$(WEIGHTS)/manifest.json keeps the facts of the run before: bring commit, steps and minutes up to date"
+	@echo "$(WEIGHTS)/manifest.json keeps the facts of the run before: bring commit, steps and minutes up to date."
+	@echo "Still to do, some minutes each, for calibrated probabilities, the confidence of lesions and the peak moved alike:"
+	@echo "  $(BIN)/python -m train.synthetic_validation --network $(WEIGHTS) --cases runs/synthetic-cases --backgrounds $(BACKGROUNDS)$(foreach shapes,$(SHAPES), --shapes $(shapes)) --json $(RUN)/scores.json"
+	@echo "  $(BIN)/python -m train.calibrate $(RUN)/scores.json --manifest $(WEIGHTS)/manifest.json"
 
 PAIRS := ../shared/data/ljubljana/pairs
 .PHONY: validate

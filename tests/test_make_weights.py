@@ -54,4 +54,6 @@ def test_one_command_trains_grows_and_exports(tmp_path):
     assert sum(parameter.numel() for parameter in exported.network.parameters()) == 7_071_386
     assert exported.manifest["validation"] == {}  # whatever was measured with other weights
     assert (REPOSITORY_FOLDER / "manifest.json").read_bytes() == shipped
+    for command in ("train.synthetic_validation --network", "train.calibrate"):  # what is left to do
+        assert f"python -m {command}" in made.stdout
     shutil.rmtree(run)

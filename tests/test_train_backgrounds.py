@@ -49,5 +49,5 @@ def test_folders_without_any_scan_are_refused(tmp_path, prepared):
 def test_two_folders_of_one_name_are_refused_for_one_would_stand_for_both(tmp_path, prepared):
     result = run(tmp_path, scan(tmp_path / "a" / "patient19"), scan(tmp_path / "b" / "patient19"))
     assert result.exit_code == InputError.exit_code
-    assert "two of the folders are named patient19" in result.output
+    assert "patient19: two of the folders are named so" in result.output
     assert not prepared

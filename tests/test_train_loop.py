@@ -2,14 +2,18 @@
 
 import os
 import signal
+import subprocess
+import sys
 from itertools import repeat
+from pathlib import Path
 
 import pytest
 import torch
 
 from lesionwise.errors import DeviceError, InputError, LesionwiseError
 from train import distributed
-from train.loop import CHECKPOINT, Averaged, Run, read_log
+from train.loop import CHECKPOINT, Averaged, Run
+from train.run_log import read_log
 
 
 def run_of(folder, steps, device="cpu"):
@@ -90,22 +94,73 @@ def test_processes_stop_when_the_first_is_asked_to_and_not_by_themselves(tmp_pat
     assert run.step == 2
 
 
-def test_a_run_that_is_asked_to_end_keeps_its_state_and_ends_the_program(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_is_asked_to_end_keeps_its_state_and_ends_the_program(tmp_path, number, code):
     run = run_of(tmp_path, 9)
+    before = signal.signal(number, lambda *_: None)
 
     def asked(_epoch):
         if run.step:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return {}
 
-    with pytest.raises(SystemExit) as ended:
-        train(run, epoch_steps=3, on_epoch=asked)
-    assert ended.value.code == 143  # what would be made of the result is not made of half of it
+    try:
+        with pytest.raises(SystemExit) as ended:
+            train(run, epoch_steps=3, on_epoch=asked)
+        assert signal.getsignal(number).__module__ == __name__
+    finally:
+        signal.signal(number, before)
+    assert ended.value.code == code  # what would be made of the result is not made of half of it
     again = run_of(tmp_path, 9)
     assert again.resume()
     assert again.step == 3
     train(again)
     assert again.step == 9
+
+
+ENDLESS = """
+import signal, sys
+from pathlib import Path
+from small_training import options, train
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have its background jobs ignore it
+train(options(Path(sys.argv[1]), steps=10**6, workers=1, validation_patches=0))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_to_the_run_and_its_loader_processes_loses_nothing(tmp_path, number, code):
+    """As Ctrl-C in a terminal, timeout and schedulers send it: to the whole group of processes."""
+    folder = Path(__file__).parent
+    path = os.pathsep.join(map(str, (folder, folder.parent, folder.parent / "app")))
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        printed = [line for line, _ in zip(process.stdout, range(3), strict=False)]
+        assert all(line.startswith("step") for line in printed), printed
+        os.killpg(process.pid, number)
+        rest = process.communicate(timeout=60)[0]
+    finally:
+        process.kill()
+    assert process.returncode == code, rest
+    assert "Error" not in rest
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"] >= 3
+
+
+def test_a_run_that_is_complete_is_not_saved_again(tmp_path):
+    """What `make` made of its checkpoint stays newer than it."""
+    train(run_of(tmp_path, 2))
+    before = (tmp_path / CHECKPOINT).stat().st_mtime_ns
+    again = run_of(tmp_path, 2)
+    again.resume()
+    train(again)
+    assert (tmp_path / CHECKPOINT).stat().st_mtime_ns == before
 
 
 def test_a_checkpoint_of_another_network_is_refused_in_a_line(tmp_path):
@@ -114,6 +169,33 @@ def test_a_checkpoint_of_another_network_is_refused_in_a_line(tmp_path):
     run = Run(tmp_path, wide, torch.optim.Adam(wide.parameters()), Averaged(0.9), 1.0, 9)
     with pytest.raises(InputError, match=r"checkpoint\.pt: the run there trains another network"):
         run.resume()
+
+
+@pytest.mark.parametrize("content", [b"", b"none", b"half", None])
+def test_a_torn_checkpoint_is_refused_in_a_line(tmp_path, content):
+    train(run_of(tmp_path, 1))
+    file = tmp_path / CHECKPOINT
+    if content is None:
+        torch.save({"network": run_of(tmp_path, 1).network.state_dict()}, file)  # nothing else
+    else:
+        file.write_bytes(file.read_bytes()[:2000] if content == b"half" else content)
+    with pytest.raises(InputError, match=r"checkpoint\.pt: this holds no state of a run.*torn") as error:
+        run_of(tmp_path, 9).resume()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("torn", ['{"step": 2, "lo', "\0\0\0", '{"seconds": 1}', "é"])
+def test_a_run_goes_on_after_a_log_that_ends_in_half_a_line(tmp_path, torn):
+    train(run_of(tmp_path, 1), log_steps=1)
+    with (tmp_path / "log.jsonl").open("ab") as file:
+        file.write(torn.encode("latin-1"))
+    again = run_of(tmp_path, 2)
+    again.resume()
+    train(again, log_steps=1)
+    assert [line["step"] for line in read_log(tmp_path)] == [1, 2]
+    (tmp_path / "log.jsonl").write_text(f'{torn}\n{{"step": 2}}\n')
+    with pytest.raises(InputError, match=r"log\.jsonl: line 1 is none of a log"):
+        read_log(tmp_path)
 
 
 def test_a_loss_that_is_no_number_ends_in_a_line(tmp_path):

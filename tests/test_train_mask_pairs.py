@@ -220,7 +220,7 @@ def test_outputs_are_held_out_as_they_were_recorded_and_none_is_in_both_parts(tm
     training, held_out = outputs_of_two(), outputs_of_two(is_held_out=True)
     file = tmp_path / "outputs.npz"
     NetworkOutputs.joined([training, held_out, held_out]).save(file)
-    again = NetworkOutputs.load(file)
+    again = NetworkOutputs.load(file, 24, "organisers")
     for is_held_out, count in ((False, 2), (True, 4)):
         part = again.part(is_held_out)
         assert len(part.f1) == len(part.levels) == len(part.truths) == count
@@ -244,18 +244,38 @@ def test_recorded_outputs_are_held_out_with_the_pairs_that_they_are_from(tmp_pat
     files = ["--checkpoint", str(tmp_path), "--output", str(tmp_path / "outputs.npz")]
     chosen = [*files, "--patches", "10", "--patch", "24"]
     CliRunner().invoke(record_outputs.main, chosen, catch_exceptions=False)
-    recorded = NetworkOutputs.load(tmp_path / "outputs.npz")
+    recorded = NetworkOutputs.load(tmp_path / "outputs.npz", 24, "organisers")
     assert (
         recorded.truths.all(axis=(1, 2, 3)).tolist() == recorded.held_out.tolist() == [False] * 8 + [True] * 2
     )
 
 
-def test_outputs_that_do_not_say_what_is_held_out_are_refused(tmp_path):
+@pytest.mark.parametrize("lacking", ["held_out", "definition"])
+def test_outputs_that_do_not_say_what_they_are_are_refused(tmp_path, lacking):
     outputs_of_two().save(tmp_path / "outputs.npz")
     with np.load(tmp_path / "outputs.npz") as arrays:
-        np.savez(tmp_path / "old.npz", **{name: arrays[name] for name in arrays if name != "held_out"})
+        np.savez(tmp_path / "old.npz", **{name: arrays[name] for name in arrays if name != lacking})
     with pytest.raises(InputError, match=r"old\.npz.*record_outputs"):
-        NetworkOutputs.load(tmp_path / "old.npz")
+        NetworkOutputs.load(tmp_path / "old.npz", 24, "organisers")
+
+
+@pytest.mark.parametrize("length", [0, 100, -1])
+def test_torn_outputs_are_refused(tmp_path, length):
+    file = tmp_path / "outputs.npz"
+    outputs_of_two().save(file)
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(InputError, match=r"outputs\.npz.*record_outputs"):
+        NetworkOutputs.load(file, 24, "organisers")
+
+
+@pytest.mark.parametrize(
+    ("size", "definition", "told"),
+    [(32, "organisers", "patches of 24, not 32"), (24, "intersection", "organisers, not intersection")],
+)
+def test_outputs_of_other_patches_or_another_f1_are_refused(tmp_path, size, definition, told):
+    outputs_of_two().save(tmp_path / "outputs.npz")
+    with pytest.raises(InputError, match=told):
+        NetworkOutputs.load(tmp_path / "outputs.npz", size, definition)
 
 
 def test_network_outputs_are_used_where_they_fit_the_bin(tmp_path):
@@ -265,7 +285,7 @@ def test_network_outputs_are_used_where_they_fit_the_bin(tmp_path):
     pairs = balanced_group(
         PairSettings(24, 4, network_share=1.0),
         Shapes(random_boxes(rng, 50)),
-        NetworkOutputs.load(file),
+        NetworkOutputs.load(file, 24, "organisers"),
         rng,
     )
     # They have an F1 of 0, 2/3 and 1 only; the other bins are left to simulated pairs.

@@ -3,15 +3,17 @@
 import json
 from itertools import pairwise
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
 from lesionwise.errors import InputError, UsageError
+from lesionwise.weights import REPOSITORY_FOLDER
 from train.metric_network.__main__ import main
+from train.metric_network.export import main as export
 from train.metric_network.files import export_metric_network, load_metric_network, save_metric_network
-from train.metric_network.join import joined
 from train.metric_network.network import MetricNetwork, ShareOdds, as_log_odds, f1_of_counts
 from train.metric_network.targets import patch_f1
 from train.metric_network.training import ENOUGH, fine_tune, gradient_loss, metric_loss
@@ -89,7 +91,7 @@ def test_pairs_of_a_batch_do_not_influence_each_other():
 def test_product_channel_tells_overlap_from_distance():
     network = small("compact").eval()
     seen = []
-    network.members[0].trunk.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    network.head.trunk.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     prediction, truth = torch.rand(1, 16, 16, 16), (torch.rand(1, 16, 16, 16) > 0.5).float()
     network(prediction, truth)
     odds = as_log_odds(prediction[0])
@@ -128,13 +130,13 @@ def one_true_three_predicted():
 
 def test_maps_are_of_true_lesions_found_and_missed_then_predicted_ones_right_and_wrong():
     network = small("compact").eval()
-    member, pair = network.members[0], one_true_three_predicted()
+    head, pair = network.head, one_true_three_predicted()
     maps = network.counted(*pair)[1].detach()
     assert maps.shape == (1, 4, 2, 3, 1)
     assert (float(maps[:, :2].sum()), float(maps[:, 2:].sum())) == pytest.approx((1, 3))
     for first, total in ((0, 1), (2, 3)):
         with torch.no_grad():
-            member.around.bias.copy_(torch.where(torch.arange(2) == first // 2, 60.0, 0.0))
+            head.around.bias.copy_(torch.where(torch.arange(2) == first // 2, 60.0, 0.0))
         sure = network.counted(*pair)[1].detach().sum((0, 2, 3, 4))
         assert sure[first : first + 2].tolist() == pytest.approx([total, 0], abs=1e-6)
         assert 0 < sure[(first + 2) % 4] < 4 - total
@@ -147,9 +149,9 @@ def test_patches_with_other_edges_are_refused():
         small("compact")(torch.zeros(1, 12, 16, 16), torch.zeros(1, 12, 16, 16))
 
 
-@pytest.mark.parametrize("wrong", [{"head": "large"}, {"patch": 20}, {"head": "published", "members": 3}])
+@pytest.mark.parametrize("wrong", [{"head": "large"}, {"patch": 20}])
 def test_wrong_settings_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"large|20|3 members"):
+    with pytest.raises(ValueError, match=r"large|20"):
         MetricNetwork(**wrong)
 
 
@@ -162,19 +164,25 @@ def test_file_gives_the_same_network_again(tmp_path):
     assert torch.equal(again.eval()(*pair), network(*pair))
 
 
-def test_joined_networks_estimate_the_mean(tmp_path):
-    first, second = (MetricNetwork("compact", 16, width=5).eval() for _ in range(2))
-    network = joined([first, second]).eval()
-    save_metric_network(tmp_path, network, network.state_dict(), step=3)
-    again = load_metric_network(tmp_path)[0].eval()
-    pair = torch.rand(2, 16, 16, 16), torch.rand(2, 16, 16, 16)
-    torch.testing.assert_close(again(*pair), (first(*pair) + second(*pair)) / 2)
-    maps = torch.stack([network.counted(*pair)[1] for network in (first, second)]).mean(0)
-    torch.testing.assert_close(again.counted(*pair)[1], maps)
-    other = MetricNetwork("compact", 16, width=5, definition="intersection")
-    for unlike in (small("published"), other):
-        with pytest.raises(UsageError, match="one width and one definition"):
-            joined([first, unlike])
+def test_a_network_that_was_stored_as_the_only_one_of_several_is_read(tmp_path):
+    """As the one in weights/ was."""
+    network = small("compact").eval()
+    former = {name.replace("head.", "members.0.", 1): value for name, value in network.state_dict().items()}
+    settings = {**network.settings, "members": 1}
+    torch.save({"settings": settings, "parameters": former, "step": 3}, tmp_path / "metric_network.pt")
+    pair = torch.rand(1, 16, 16, 16), torch.rand(1, 16, 16, 16)
+    assert torch.equal(load_metric_network(tmp_path)[0].eval()(*pair), network(*pair))
+    second = {name.replace("0", "1", 1): value for name, value in former.items()}
+    torch.save(
+        {"settings": settings, "parameters": former | second, "step": 3}, tmp_path / "metric_network.pt"
+    )
+    with pytest.raises(InputError, match="no metric network of this version"):
+        load_metric_network(tmp_path)
+
+
+def test_the_network_in_weights_is_read():
+    network, steps = load_metric_network(REPOSITORY_FOLDER / "metric_network")
+    assert (network.settings["head"], steps, parameters(network)) == ("compact", 1545, 308_580)
 
 
 def test_exported_files_give_the_same_network_and_no_other(tmp_path):
@@ -190,6 +198,18 @@ def test_exported_files_give_the_same_network_and_no_other(tmp_path):
     tensors.write_bytes(tensors.read_bytes()[:-1] + b"?")
     with pytest.raises(InputError, match="manifest"):
         load_metric_network(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "3"])
+def test_facts_that_are_none_are_refused_in_one_line(tmp_path, content):
+    network = small("compact")
+    save_metric_network(tmp_path, network, network.state_dict(), step=1)
+    (tmp_path / "facts.json").write_text(content)
+    files = [str(tmp_path), "--facts", str(tmp_path / "facts.json"), "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(export, files)
+    assert result.exit_code == InputError.exit_code
+    assert result.output.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no tensors"])
@@ -307,16 +327,28 @@ def test_walkers_bring_their_true_f1_and_are_replaced():
     [
         (["--patch", "30"], "multiple of 8"),
         (["--patch", "16"], "raise --patch"),
-        (["--head", "published", "--members", "2"], "published head has one"),
         (["--width", "4", "--initial", "INITIAL"], "cannot start one with"),
         (["--network-outputs", "INITIAL"], "record them again"),
+        (["--dropout", "0.5"], "--dropout has no effect here; add --head published"),
+        (["--head", "published", "--counts-weight", "0.1"], "add --head compact"),
+        (["--network-share", "0.2"], "add --network-outputs"),
+        (["--fold", "2"], "add --data"),
+        (["--data", "/nonexistent"], "/nonexistent: there is no such folder"),
+        (["--masks", "MASKS"], "bad.nii.gz"),
+        (["--masks", "THICK"], "its voxels are 1 x 1 x 3 mm"),
     ],
 )
 def test_a_training_that_cannot_begin_is_refused_in_one_line(tmp_path, arguments, told):
     network = MetricNetwork("compact", 24, width=5)
     save_metric_network(tmp_path, network, network.state_dict(), step=1)
     initial = str(tmp_path / "metric_network.pt")
-    arguments = [initial if word == "INITIAL" else word for word in arguments]
+    for name in ("MASKS", "THICK"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "MASKS" / "bad.nii.gz").write_bytes(b"none")
+    thick = nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.diag([1.0, 1, 3, 1]))
+    nib.save(thick, tmp_path / "THICK" / "mask.nii.gz")
+    files = {"INITIAL": initial} | {name: str(tmp_path / name) for name in ("MASKS", "THICK")}
+    arguments = [files.get(word, word) for word in arguments]
     result = CliRunner().invoke(main, ["--output", str(tmp_path / "run"), "--patch", "24", *arguments])
     assert result.exit_code in (InputError.exit_code, UsageError.exit_code)
     assert told in result.output

@@ -10,7 +10,7 @@ from small_case import AFFINE, SHAPE, brain, new_lesions, write_case
 from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.errors import InputError
 from train import patients
-from train.metric_network.__main__ import truths_of_patients
+from train.metric_network.real_masks import truths_of_patients
 from train.patches import PatchSettings
 from train.sources import open_sources
 

@@ -4,16 +4,21 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
+from lesionwise.errors import UsageError
 from lesionwise.simulation.timepoints import SyntheticPair
 from train import ablation, ablation_report, gradient_check
 from train.ablation_cases import block
 from train.gradient_check import ERRORS, Patch, follow, held_out_patches, patches_with_errors, table
+from train.metric_network import report
 from train.metric_network.corruptions import Shapes, random_boxes
+from train.metric_network.files import save_metric_network
+from train.metric_network.network import MetricNetwork
 from train.metric_network.network_outputs import NetworkOutputs
 from train.metric_network.placed_lesions import Placed, lesions_of, paint
-from train.metric_network.report import accuracy, correlation, write_report
+from train.metric_network.report import accuracy, correlation, patch_edge, write_report
 from train.segmentation.losses import dice_loss
 from train.segmentation.options import Options
 
@@ -111,6 +116,42 @@ def test_the_gradient_check_sees_held_out_shapes_and_outputs_only(monkeypatch):
     assert [int(patch.truth.sum()) for patch in patches] == [125]
 
 
+@pytest.fixture
+def compact(tmp_path):
+    """Return the folder of a metric network of patches of 24 that was never trained."""
+    network = MetricNetwork("compact", 24, width=4)
+    save_metric_network(tmp_path, network, network.state_dict(), step=0)
+    return tmp_path
+
+
+def test_the_gradient_check_tells_the_size_of_its_patches(compact):
+    output = compact / "check"
+    command = [str(compact), "--output", str(output), "--patches", "3", "--patch", "32"]
+    CliRunner().invoke(gradient_check.main, command, catch_exceptions=False)
+    assert (
+        (output / "gradient_check.md")
+        .read_text()
+        .startswith("# Gradient check: 50 steps of 0.5 logit at most, patches of 32\n")
+    )
+
+
+@pytest.mark.parametrize("command", [report.main, gradient_check.main])
+@pytest.mark.parametrize(("patch", "told"), [("20", "multiple of 8"), ("16", "below 24")])
+def test_patches_that_no_network_takes_are_refused(compact, command, patch, told):
+    result = CliRunner().invoke(command, [str(compact), "--output", str(compact / "out"), "--patch", patch])
+    assert result.exit_code == UsageError.exit_code
+    assert told in result.output
+    assert not (compact / "out").exists()
+
+
+def test_the_published_head_is_measured_on_its_own_patches():
+    with torch.device("meta"):
+        network = MetricNetwork("published", 64)
+    assert patch_edge(network, None) == patch_edge(network, 64) == 64
+    with pytest.raises(UsageError, match="patches of 64 only"):
+        patch_edge(network, 48)
+
+
 def logged_run(folder, arm, seed, f1):
     """Write what a training of the ablation leaves behind."""
     run = folder / f"{arm}-{seed}"
@@ -186,6 +227,7 @@ def test_every_arm_of_the_ablation_is_trained_with_its_own_loss(tmp_path, monkey
     monkeypatch.setattr(ablation, "train", lambda options, _batches: trained.append(options))
     monkeypatch.setattr(ablation, "_score_once", lambda *_arguments: None)
     arguments = ["--output", str(tmp_path / "runs"), "--metric-network", str(tmp_path), "--seeds", "1"]
+    arguments += ["--steps", "2"]
     CliRunner().invoke(ablation.run, arguments, catch_exceptions=False)
     assert [options.lesion_loss for options in trained] == [
         arm["lesion_loss"] for arm in ablation.ARMS.values()
@@ -197,7 +239,11 @@ def test_an_ablation_that_cannot_be_finished_is_refused_before_it_begins(tmp_pat
         raise AssertionError("nothing may be trained")
 
     monkeypatch.setattr(ablation, "train", never)
-    runs = ["--output", str(tmp_path / "runs")]
+    result = CliRunner().invoke(ablation.main, ["run", "--output", str(tmp_path / "runs"), "--arm", "Dice"])
+    assert result.exit_code == 2
+    assert "--steps" in result.output
+    assert result.output.count("\n") == 1
+    runs = ["--output", str(tmp_path / "runs"), "--steps", "2"]
     for arguments, told in (
         ([], "needs a trained one"),
         (["--arm", "Dice", "--metric-network", str(tmp_path)], "has no effect"),
@@ -205,9 +251,10 @@ def test_an_ablation_that_cannot_be_finished_is_refused_before_it_begins(tmp_pat
         result = CliRunner().invoke(ablation.run, [*runs, *arguments])
         assert result.exit_code == 2
         assert told in result.output
-    result = CliRunner().invoke(ablation.run, [*runs, "--alpha", "3"])
-    assert result.exit_code == 2
-    assert "--alpha" in result.output
+    for option in ("--alpha", "--shards"):
+        result = CliRunner().invoke(ablation.run, [*runs, option, "3"])
+        assert result.exit_code == 2
+        assert option in result.output
 
 
 def test_an_ablation_goes_on_only_with_its_own_settings(tmp_path, monkeypatch):
@@ -217,6 +264,7 @@ def test_an_ablation_goes_on_only_with_its_own_settings(tmp_path, monkeypatch):
     monkeypatch.setattr(ablation, "train", lambda *_arguments: None)
     monkeypatch.setattr(ablation, "_score_once", lambda *_arguments: None)
     begin = ["--output", str(tmp_path / "runs"), "--arm", "Dice", "--seeds", "1", "--initial", str(network)]
+    begin += ["--steps", "2"]
     assert CliRunner().invoke(ablation.run, [*begin, "--patch", "32"]).exit_code == 0
     assert CliRunner().invoke(ablation.run, [*begin, "--patch", "32", "--threads", "1"]).exit_code == 0
     other = CliRunner().invoke(ablation.run, [*begin, "--patch", "48"])

@@ -10,11 +10,13 @@ from click.testing import CliRunner
 from small_training import PATCH, draw_batches, options, train, train_as_one_of_two
 
 from lesionwise.errors import InputError, UsageError
-from train.loop import CHECKPOINT, Averaged, learning_rate, read_log
+from train.loop import CHECKPOINT, Averaged, learning_rate
 from train.metric_network.files import save_metric_network
 from train.metric_network.network import MetricNetwork
+from train.run_log import read_log
 from train.segmentation import refresh, training
 from train.segmentation.__main__ import main
+from train.segmentation.best import BEST
 from train.segmentation.metric_loss import MetricLoss
 from train.segmentation.stages import is_stage, load_network, save_stage
 from train.segmentation.validation import Validation
@@ -225,8 +227,12 @@ def test_a_metric_network_of_another_definition_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_start_that_is_no_network_is_refused(tmp_path):
-    (tmp_path / "start.pt").write_bytes(b"none")
+@pytest.mark.parametrize("content", [b"", b"none", None])
+def test_a_start_that_is_no_network_is_refused(tmp_path, content):
+    if content is None:
+        torch.save({"network": {"encoder1.0.weight": torch.zeros(7, 1)}}, tmp_path / "start.pt")
+    else:
+        (tmp_path / "start.pt").write_bytes(content)
     with pytest.raises(InputError, match=r"start\.pt.*no segmentation network"):
         train(options(tmp_path / "run", initial=tmp_path / "start.pt"))
     assert not (tmp_path / "run").exists()
@@ -241,12 +247,37 @@ def test_a_start_that_is_no_network_is_refused(tmp_path):
         (["--balance-gradients"], "a --lesion-loss"),
         (["--synthetic-share", "0.5"], "--data"),
         (["--fold", "1"], "--data"),
+        (["--cache", "cache"], "--data"),
     ],
 )
 def test_an_option_without_effect_is_refused(tmp_path, arguments, needs):
     told = CliRunner().invoke(main, ["--output", str(tmp_path / "run"), *arguments])
     assert told.exit_code == UsageError.exit_code
     assert f"add {needs}, or leave it out" in told.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--minutes", "0"],
+        ["--minutes", "nan"],
+        ["--batch", "0"],
+        ["--steps", "0"],
+        ["--width", "7"],
+        ["--width", "0"],
+        ["--seed", "-1"],
+        ["--patch", "30"],
+        ["--dropout", "1"],
+        ["--workers", "-1"],
+        ["--data", "/nonexistent", "--cache", "cache"],
+    ],
+)
+def test_impossible_values_are_refused_without_a_traceback(tmp_path, arguments):
+    told = CliRunner().invoke(main, ["--output", str(tmp_path / "run"), *arguments])
+    assert told.exit_code in (UsageError.exit_code, InputError.exit_code)
+    assert isinstance(told.exception, SystemExit)
+    assert arguments[0] in told.output or "/nonexistent: there is no such folder" in told.output
     assert not (tmp_path / "run").exists()
 
 
@@ -264,6 +295,33 @@ def test_a_stage_gives_the_network_again(tmp_path):
     file.write_bytes(b"")
     with pytest.raises(InputError, match="epoch-00003"):
         load_network(file)
+
+
+def test_what_is_measured_and_kept_as_the_best_is_the_averaged_network(tmp_path, monkeypatch):
+    scores, measured = iter([0.2, 0.5, 0.4, 0.5]), []
+
+    def measure(_self, network, _metric_network):
+        measured.append({name: value.clone() for name, value in network.state_dict().items()})
+        return {"validation/f1": next(scores)}
+
+    monkeypatch.setattr(Validation, "measure", measure)
+    chosen = {"epoch_steps": 2, "validation_patches": 4}
+    first = train(options(tmp_path, steps=2, **chosen))  # epochs 0 and 1
+    averaged = {name: value.clone() for name, value in first.averaged.parameters.items()}
+    assert equal(measured[1], averaged)
+    assert not equal(dict(first.network.state_dict()), averaged)
+    train(options(tmp_path, steps=6, **chosen))  # goes on; neither 0.4 nor the same again is better
+    best = torch.load(tmp_path / BEST, weights_only=True)
+    assert (best["f1"], best["step"]) == (0.5, 2)
+    assert equal(dict(load_network(tmp_path / BEST).state_dict()), averaged)
+    assert [line["validation/best_f1"] for line in log_of(tmp_path) if "validation/f1" in line] == [
+        0.2,
+        0.5,
+        0.5,
+        0.5,
+    ]
+    train(options(tmp_path / "next", steps=1, validation_patches=0, initial=tmp_path / BEST))
+    assert not (tmp_path / "next" / BEST).exists()
 
 
 class Answer(torch.nn.Module):

@@ -7,11 +7,11 @@ import pytest
 from click.testing import CliRunner
 from small_training import BallSources
 
-from train.loop import read_log
 from train.metric_network import record_outputs
 from train.metric_network.__main__ import main as metric_network
 from train.metric_network.files import load_metric_network
 from train.metric_network.network_outputs import NetworkOutputs
+from train.run_log import read_log
 from train.segmentation import training
 from train.segmentation.__main__ import main as segmentation
 
@@ -41,7 +41,7 @@ def test_both_stages_run_to_the_end(tmp_path):
 
     printed = run(record_outputs.main, "--run", warm_up, "--output", outputs)
     assert printed.count("mean F1") == 2  # a stage and the checkpoint
-    recorded = NetworkOutputs.load(outputs)
+    recorded = NetworkOutputs.load(outputs, 24, "organisers")
     assert [len(recorded.part(is_held_out).f1) for is_held_out in (False, True)] == [6, 2]
 
     printed = run(metric_network, "--network-outputs", outputs, "--output", stage1)

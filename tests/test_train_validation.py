@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from lesionwise.calibration import LesionConfidence, tempered
+from lesionwise.errors import InputError
 from lesionwise.lesions import OperatingPoint
 from lesionwise.simulation.anatomy import Anatomy
 from lesionwise.simulation.timepoints import SyntheticPair
@@ -135,6 +136,31 @@ def test_confidence_is_right_on_average_for_the_probabilities_that_segment_write
     confidence = LesionConfidence.of(fitted)
     written = tempered(stated, fitted["temperature"])
     assert np.mean([confidence(20.0, float(p)) for p in written]) == pytest.approx(confirmed.mean(), abs=0.01)
+
+
+CASE = {"measures": {}, "lesions": [], "voxels": [[1] * len(LOGITS)] * 2}
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"case": {"voxels": [[1], [2]], "lesions": []}}'])
+def test_scores_that_are_none_are_refused_in_a_line(tmp_path, content):
+    (tmp_path / "scores.json").write_text(content)
+    result = CliRunner().invoke(calibrate.main, [str(tmp_path / "scores.json")])
+    assert result.exit_code == InputError.exit_code
+    assert "this holds no scores" in result.output
+    assert result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "code"), [("{", 3), ("{}", 3), ('{"threshold": 0.5, "peak": 0, "temperature": 1.4}', 2)]
+)
+def test_a_manifest_that_cannot_be_calibrated_stays_as_it_is(tmp_path, content, code):
+    (tmp_path / "scores.json").write_text(json.dumps({"case": CASE}))
+    (tmp_path / "manifest.json").write_text(content)
+    files = [str(tmp_path / "scores.json"), "--manifest", str(tmp_path / "manifest.json")]
+    result = CliRunner().invoke(calibrate.main, files)
+    assert result.exit_code == code
+    assert result.output.count("\n") == 1
+    assert (tmp_path / "manifest.json").read_text() == content
 
 
 def test_a_scan_scanned_again_has_no_truth():

@@ -18,14 +18,15 @@ from typing import Any
 import click
 
 from lesionwise.errors import UsageError
+from lesionwise.files import json_writer, write_whole
 from train.ablation_cases import held_out_cases, score
 from train.ablation_report import PLOT, REPORT, SCORES, SETTINGS, write_report
-from train.commandline import training_command
+from train.commandline import COUNT, OneLineGroup, refuse_what_has_no_effect, training_command
 from train.patches import Batch
 from train.predictor import open_predictor
 from train.segmentation.options import Options, segmentation_options
 from train.segmentation.training import draw_batches, train
-from train.sources import EXISTING, FOLDER, open_sources
+from train.sources import EXISTING, FOLDER, needs_of_sources, open_sources
 
 ARMS: dict[str, dict[str, Any]] = {
     "Dice": {"lesion_loss": "none"},
@@ -40,23 +41,30 @@ OF_THE_MACHINE = ("output", "workers", "threads", "device", "log_steps")
 NETWORKS = (".pt", ".safetensors")
 
 
-@click.group()
+@click.group(cls=OneLineGroup)
 def main() -> None:
     """Run the ablation, or report it."""
 
 
 @training_command("ablation")
 @click.option("--arm", "arms", multiple=True, type=click.Choice(list(ARMS)), help="Only these arms.")
-@click.option("--seeds", default=3, show_default=True, help="Trainings of each arm.")
-@click.option("--cases", default=20, show_default=True, help="Synthetic held-out cases of either kind.")
+@click.option("--seeds", default=3, show_default=True, type=COUNT, help="Trainings of each arm.")
+@click.option(
+    "--cases", default=20, show_default=True, type=COUNT, help="Synthetic held-out cases of either kind."
+)
 @click.option("--cases-folder", type=FOLDER, help="Where they are kept.  [default: cases/ in OUTPUT]")
 @click.option("--pairs", type=EXISTING, help="Folder of real validation pairs.")
-@segmentation_options("lesion_loss", "alpha", "seed")
+@segmentation_options("lesion_loss", "alpha", "seed", "shards")
 def run(
     arms: Sequence[str], seeds: int, cases: int, cases_folder: Path | None, pairs: Path | None, **shared: Any
 ) -> None:
     """Train and score every arm with every seed; seed by seed, so that an interrupted ablation has whole seeds."""
     common = Options(**shared)
+    refuse_what_has_no_effect(*needs_of_sources(common.data))
+    if common.steps == Options.steps:
+        raise UsageError(
+            "the trainings share batches that are drawn beforehand; say with --steps for how many steps"
+        )
     runs = [own_options(common, arm, seed) for seed in range(1, seeds + 1) for arm in arms or ARMS]
     needed = any(own.lesion_loss == "metric-network" for _, own in runs)
     if needed != (common.metric_network is not None):
@@ -124,7 +132,7 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Keep the settings of a training in its folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")
+    write_whole({folder / SETTINGS: json_writer(settings)})
 
 
 def _score_once(
@@ -138,7 +146,7 @@ def _score_once(
     cases = held_out_cases(kept, each, sources.backgrounds, sources.shapes, pairs)
     scores = {name: score(predictor, case) for name, case in cases}
     write_settings(folder, told_settings(arm, options))
-    (folder / SCORES).write_text(json.dumps(scores, indent=1) + "\n")
+    write_whole({folder / SCORES: json_writer(scores)})
 
 
 @main.command()

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from train.ablation_cases import BLOCK_MM, Scores
-from train.loop import read_log
+from train.run_log import read_log
 from train.segmentation.options import Options
 
 TOLD = (

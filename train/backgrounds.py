@@ -8,7 +8,6 @@ Each DIR that holds `flair.nii.gz` becomes one `.npz`: a `lesionwise.simulation.
 affine registration.
 """
 
-from collections import Counter
 from pathlib import Path
 
 import click
@@ -27,7 +26,7 @@ from lesionwise.scan_pair import WORKING_ORDER
 from lesionwise.simulation.anatomy import Anatomy, template_maps
 from lesionwise.volume import Volume, check_same_grid, read_mask, read_volume, to_orientation
 from train.array_files import store, stored
-from train.commandline import OneLineErrors
+from train.commandline import OneLineErrors, by_name
 
 # How far around the brain the head is kept: residue that an imperfect mask lets through.
 _HEAD_MM = 6.0
@@ -115,16 +114,12 @@ def main(folders: tuple[Path, ...], output: Path) -> None:
     scans = [folder for folder in folders if (folder / "flair.nii.gz").is_file()]
     if not scans:
         raise InputError(f"{folders[0]}: no flair.nii.gz is in it or in the others; name folders of scans")
-    twice = sorted(name for name, count in Counter(f.resolve().name for f in scans).items() if count > 1)
-    if twice:
-        raise InputError(
-            f"{scans[0].parent}: two of the folders are named {twice[0]}; rename one, or prepare it elsewhere"
-        )
+    named = by_name(scans)
     for folder in sorted(set(folders) - set(scans)):
         click.echo(f"{folder}: no flair.nii.gz is in it; left out", err=True)
     output.mkdir(parents=True, exist_ok=True)
-    for folder in scans:
-        target = output / f"{folder.resolve().name}.npz"
+    for name, folder in named.items():
+        target = output / f"{name}.npz"
         if target.is_file():
             continue
         anatomy = prepare(folder)

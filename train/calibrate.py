@@ -15,11 +15,47 @@ import numpy as np
 from scipy import optimize
 
 from lesionwise.calibration import LesionConfidence, features, tempered
+from lesionwise.errors import UsageError
+from lesionwise.files import json_writer, write_whole
+from lesionwise.lesions import OperatingPoint
+from train.checkpoints import reading
+from train.commandline import OneLineErrors
 from train.model_card import refresh
 from train.synthetic_validation import LOGIT_EDGES
 
 LOGITS = (LOGIT_EDGES[:-1] + LOGIT_EDGES[1:]) / 2
 FEWEST_LESIONS = 20
+
+
+def read_scores(file: Path) -> tuple[int, np.ndarray, list[Mapping[str, Any]]]:
+    """Return how many cases were scored, their voxels (2, n), counted by logit, false and true, and the lesions found.
+
+    Raises:
+        InputError: it is not what `train.synthetic_validation --json` writes.
+    """
+    with reading(file, "scores", "name what train.synthetic_validation --json wrote"):
+        cases = json.loads(file.read_text()).values()
+        voxels = np.sum([case["voxels"] for case in cases], axis=0).reshape(2, len(LOGITS))
+        lesions = [found for case in cases for found in case["lesions"]]
+        if any(len(x["voxels"]) != len(LOGITS) or not x["volume_mm3"] > 0 for x in lesions):
+            raise ValueError("lesions without their voxels or their volume")
+    return len(cases), voxels, lesions
+
+
+def uncalibrated(file: Path) -> dict[str, Any]:
+    """Return a manifest that states an operating point and no temperature yet.
+
+    Raises:
+        InputError: it is none.
+        UsageError: it states a temperature.
+    """
+    with reading(file, "manifest of weights", "name the manifest.json that train.export wrote"):
+        stated: dict[str, Any] = json.loads(file.read_text())
+        OperatingPoint(stated["threshold"], stated["peak"])
+        is_calibrated = stated.get("temperature", 1.0) != 1.0
+    if is_calibrated:
+        raise UsageError(f"{file}: it states a temperature already; score weights without one")
+    return stated
 
 
 def fitted_temperature(voxels: np.ndarray) -> float:
@@ -89,7 +125,7 @@ def reliability_plot(voxels: np.ndarray, temperature: float, file: Path) -> None
     figure.savefig(file, dpi=110)
 
 
-@click.command()
+@click.command(cls=OneLineErrors)
 @click.argument("scores", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--plot", type=click.Path(path_type=Path), help="The reliability plot to write (PNG).")
 @click.option(
@@ -99,26 +135,20 @@ def reliability_plot(voxels: np.ndarray, temperature: float, file: Path) -> None
 )
 def main(scores: Path, plot: Path | None, manifest: Path | None) -> None:
     """Fit a temperature and the confidence of lesions to SCORES."""
-    cases = json.loads(scores.read_text()).values()
-    voxels = np.sum([case["voxels"] for case in cases], axis=0)
-    lesions = [found for case in cases for found in case["lesions"]]
+    stated = None if manifest is None else uncalibrated(manifest)
+    cases, voxels, lesions = read_scores(scores)
     found: dict[str, Any] = {"temperature": round(fitted_temperature(voxels), 3)}
     if len(lesions) >= FEWEST_LESIONS:
         found["lesion_confidence"] = fitted_confidence(lesions, found["temperature"])
-    click.echo(f"{json.dumps(found)}  ({len(cases)} cases, {len(lesions)} lesions found)")
+    click.echo(f"{json.dumps(found)}  ({cases} cases, {len(lesions)} lesions found)")
     if "lesion_confidence" in found:
         click.echo(by_confidence(lesions, found))
     if plot:
         reliability_plot(voxels, found["temperature"], plot)
-    if manifest:
-        stated = json.loads(manifest.read_text())
-        if stated.get("temperature", 1.0) != 1.0:
-            raise click.ClickException(
-                f"{manifest}: it states a temperature already; score weights without one"
-            )
+    if manifest and stated:
         point = tempered(np.array([stated["threshold"], stated["peak"]]), found["temperature"])
         stated |= {**found, "threshold": round(float(point[0]), 4), "peak": round(float(point[1]), 4)}
-        manifest.write_text(json.dumps(stated, indent=2) + "\n")
+        write_whole({manifest: json_writer(stated)})
         refresh(manifest.parent)
 
 

@@ -1,13 +1,59 @@
 """What the training commands share: options from a recipe, and errors in one line."""
 
 import tomllib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from lesionwise.commands.options import NumberRange
 from lesionwise.errors import InputError, LesionwiseError, UsageError
+from lesionwise.network import DOWNSAMPLING, GROUPS
+
+
+class MultipleOf(click.IntRange):
+    """Whole numbers above 0 that are multiples of `factor`."""
+
+    def __init__(self, factor: int) -> None:
+        super().__init__(min=factor)
+        self.factor = factor
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number, or fail as click does for one out of bounds."""
+        number: int = super().convert(value, param, ctx)
+        if number % self.factor:
+            self.fail(f"{number} is no multiple of {self.factor}.", param, ctx)
+        return number
+
+
+COUNT, WHOLE = click.IntRange(1), click.IntRange(0)
+POSITIVE, NOT_NEGATIVE, SHARE = NumberRange(0, min_open=True), NumberRange(0), NumberRange(0, 1)
+PATCH = MultipleOf(DOWNSAMPLING)
+"""Edge of a patch in voxels, which the networks halve three times."""
+WIDTH = MultipleOf(GROUPS)
+"""Channels of the segmentation network's first layer."""
+
+
+Need = tuple[str, bool, str]
+"""An option, whether it has an effect as a command was called, and what to add so that it does."""
+
+
+def refuse_what_has_no_effect(*needs: Need) -> None:
+    """Raise UsageError for an option that was given and would change nothing: who gives it expects that it does.
+
+    Of the command that runs, and of its recipe. An option that is off (0, no) is let pass.
+    """
+    context = click.get_current_context()
+    for flag, has_effect, needed in needs:
+        name = flag.removeprefix("--").replace("-", "_")
+        is_given = context.get_parameter_source(name) is not ParameterSource.DEFAULT and context.params.get(
+            name
+        )
+        if is_given and not has_effect:
+            raise UsageError(f"{flag} has no effect here; add {needed}, or leave it out")
 
 
 def training_command(table: str) -> Callable[[Callable[..., None]], "TrainingCommand"]:
@@ -25,6 +71,10 @@ class OneLineErrors(click.Command):
         except LesionwiseError as error:
             click.echo(f"error: {error}", err=True)
             raise SystemExit(error.exit_code) from error
+
+
+class OneLineGroup(OneLineErrors, click.Group):
+    """The same for a group: it runs its commands without their own `main`."""
 
 
 class TrainingCommand(OneLineErrors):
@@ -57,6 +107,19 @@ class TrainingCommand(OneLineErrors):
                 names[key]: setting
                 for key, setting in read_recipe(Path(file), table or self.table, names).items()
             }
+
+
+def by_name(folders: Sequence[Path]) -> dict[str, Path]:
+    """Return folders by their names.
+
+    Raises:
+        InputError: two have one name: what is made of the one would stand for both.
+    """
+    places = [folder.resolve() for folder in folders]  # `.` has a name, too
+    twice = sorted(name for name, count in Counter(place.name for place in places).items() if count > 1)
+    if twice:
+        raise InputError(f"{twice[0]}: two of the folders are named so; rename one, or take it by itself")
+    return {place.name: place for place in places}
 
 
 def read_recipe(file: Path, table: str, names: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from lesionwise.errors import InputError
 from lesionwise.lesions import OperatingPoint
 from lesionwise.network import GROUPS, UNet
 from lesionwise.weights import save_weights
-from train.commandline import OneLineErrors
+from train.commandline import WIDTH, OneLineErrors
 from train.growth import grown
 from train.model_card import refresh
 from train.segmentation.stages import load_network
@@ -56,7 +56,9 @@ def read_facts(file: Path) -> dict[str, object]:
     type=click.FloatRange(0, 1, max_open=True),
     help="Probability that a lesion must exceed somewhere; 0: none.",
 )
-@click.option("--width", default=24, show_default=True, help="Channels of the network that is stored.")
+@click.option(
+    "--width", type=WIDTH, default=24, show_default=True, help="Channels of the network that is stored."
+)
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path))
 def main(checkpoint: Path, facts: Path, threshold: float, peak: float, width: int, output: Path) -> None:
     """Write the averaged network of CHECKPOINT, a file or the folder of a run, and its manifest."""

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 
 from lesionwise.overlap import Mode
-from train.commandline import OneLineErrors
+from train.commandline import COUNT, WHOLE, OneLineErrors
 from train.lesion_shapes import read_shapes
 from train.metric_network.corruptions import Shapes, random_boxes, random_truth
 from train.metric_network.files import load_metric_network
 from train.metric_network.network import MetricNetwork
 from train.metric_network.network_outputs import NetworkOutputs, left_for_training
 from train.metric_network.placed_lesions import Mask, Placed, bridge, nearest, paint
-from train.metric_network.report import HELD_OUT_SEED, held_out_shapes_option
+from train.metric_network.report import HELD_OUT_SEED, held_out_shapes_option, patch_edge, patch_option
 from train.metric_network.softening import draw_softening, soften
 from train.metric_network.targets import patch_f1
 from train.metric_network.walkers import start_logits
@@ -189,7 +189,8 @@ def _with_error(
 @click.command(cls=OneLineErrors)
 @click.argument("metric_network", type=click.Path(exists=True, path_type=Path))
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path))
-@click.option("--patches", default=200, show_default=True)
+@click.option("--patches", default=200, show_default=True, type=COUNT)
+@patch_option
 @click.option("--alpha", default=0.2, show_default=True)
 @held_out_shapes_option
 @click.option(
@@ -197,11 +198,12 @@ def _with_error(
     type=click.Path(exists=True, path_type=Path),
     help="Use these instead, the held-out ones.",
 )
-@click.option("--seed", default=1, show_default=True)
+@click.option("--seed", default=1, show_default=True, type=WHOLE)
 def main(
     metric_network: Path,
     output: Path,
     patches: int,
+    patch: int | None,
     alpha: float,
     shapes: Sequence[Path],
     network_outputs: Path | None,
@@ -209,8 +211,8 @@ def main(
 ) -> None:
     """Check METRIC_NETWORK, a file or a run's folder; write the outcomes and a table."""
     network, _ = load_metric_network(metric_network)
-    size = int(network.settings["patch"])
-    outputs = NetworkOutputs.load(network_outputs) if network_outputs else None
+    size = patch_edge(network, patch)
+    outputs = NetworkOutputs.load(network_outputs, size, network.definition) if network_outputs else None
     chosen = held_out_patches(patches, size, read_shapes(shapes), outputs, seed, network.definition)
     outcomes = {
         name: [follow(loss, patch, definition=network.definition) for patch in chosen]
@@ -221,7 +223,7 @@ def main(
     (output / "outcomes.json").write_text(json.dumps(rows, indent=1) + "\n")
     text = table(outcomes)
     (output / "gradient_check.md").write_text(
-        f"# Gradient check: {STEPS} steps of {STEP_LOGIT} logit at most\n\n{text}"
+        f"# Gradient check: {STEPS} steps of {STEP_LOGIT} logit at most, patches of {size}\n\n{text}"
     )
     click.echo(text)
     raised = float(np.mean([o.f1_after > o.f1_before for o in outcomes["F"]]))

@@ -5,6 +5,7 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from lesionwise.errors import InputError
@@ -36,6 +37,19 @@ def read_shapes(sources: Sequence[Path]) -> list[np.ndarray]:
     return shapes
 
 
+def read_1mm_mask(file: Path) -> NDArray[np.bool_]:
+    """Return a mask (x, y, z).
+
+    Raises:
+        InputError: it is none, or its voxels are not of 1 mm.
+    """
+    mask = read_mask(file)
+    if not np.allclose(mask.spacing_mm, 1, atol=0.01):
+        size = " x ".join(f"{mm:.3g}" for mm in mask.spacing_mm)
+        raise InputError(f"{file}: its voxels are {size} mm; resample the mask to 1 mm")
+    return np.asarray(mask.data)
+
+
 def _packed(file: Path) -> list[np.ndarray]:
     try:
         with np.load(file) as library:
@@ -51,11 +65,7 @@ def _packed(file: Path) -> list[np.ndarray]:
 def _from_masks(folder: Path) -> list[np.ndarray]:
     shapes = []
     for file in sorted(folder.glob("*.nii.gz")):
-        mask = read_mask(file)
-        if not np.allclose(mask.spacing_mm, 1, atol=0.01):
-            size = " x ".join(f"{mm:.3g}" for mm in mask.spacing_mm)
-            raise InputError(f"{file}: its voxels are {size} mm; resample the mask to 1 mm")
-        labels, _ = ndimage.label(mask.data)
+        labels, _ = ndimage.label(read_1mm_mask(file))
         for number, box in enumerate(ndimage.find_objects(labels), start=1):
             shape = labels[box] == number
             if SMALLEST_VOXELS <= shape.sum() <= LARGEST_MM3:

@@ -1,23 +1,23 @@
-"""What both training stages share: checkpoints, averaged weights, the learning rate's course, the log."""
+"""What both training stages share: the loop with its checkpoints, averaged weights, the course of the learning rate."""
 
-import json
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 from lesionwise.errors import InputError, LesionwiseError
 from train import distributed
+from train.checkpoints import load_checkpoint, save_checkpoint
+from train.run_log import Log
 
 CHECKPOINT = "checkpoint.pt"
-LOG = "log.jsonl"
 LARGEST_GRADIENT = 1.0
 
 
@@ -48,6 +48,16 @@ class Averaged:
             else:
                 self.parameters[name] = value.detach().float().clone()
 
+    @contextmanager
+    def lent_to(self, network: nn.Module) -> Iterator[None]:
+        """Let the network have the averaged parameters inside, if there are any yet; its own come back."""
+        own = {name: value.clone() for name, value in network.state_dict().items()}
+        network.load_state_dict(self.parameters or own)
+        try:
+            yield
+        finally:
+            network.load_state_dict(own)
+
 
 def learning_rate(rate: float, schedule: str, progress: float, step: int) -> float:
     """Return the learning rate: "constant", or "cosine" down to a fiftieth after a warm-up of 100 steps."""
@@ -62,7 +72,8 @@ class Run:
     """A training run in a folder: it stops after its budget and goes on from its last checkpoint.
 
     A run that goes on repeats the uninterrupted run bit by bit, in a single process with one number of threads and loader
-    workers, as long as the learning rate does not depend on the time used: a constant one, or a budget in steps.
+    workers, as long as the learning rate does not depend on the time used: a constant one, or a budget in steps. Not so a
+    metric network's with walkers (`train.metric_network.walkers`), which no checkpoint holds: it begins with new ones.
 
     Attributes:
         folder: holds the checkpoint, `log.jsonl` (a JSON object a line) and the same for TensorBoard.
@@ -85,18 +96,24 @@ class Run:
         """Load the last checkpoint of the folder; False where there is none.
 
         Raises:
-            InputError: it is of another network.
+            InputError: it is of another network, or torn.
         """
         file = self.folder / CHECKPOINT
         if not file.is_file():
             return False
-        state = torch.load(file, weights_only=True, map_location="cpu")
+        load_checkpoint(
+            file, self._take_up, "state of a run", "remove it to begin anew, or name another --output"
+        )
+        return True
+
+    def _take_up(self, state: Mapping[str, Any]) -> None:
         device = self._device()
         try:
             self.network.load_state_dict(state["network"])
         except RuntimeError as error:
             raise InputError(
-                f"{file}: the run there trains another network; name another --output, or its --width and --head"
+                f"{self.folder / CHECKPOINT}: the run there trains another network; "
+                "name another --output, or its --width and --head"
             ) from error
         self.optimizer.load_state_dict(state["optimizer"])
         self.averaged.parameters = {name: value.to(device) for name, value in state["averaged"].items()}
@@ -107,7 +124,6 @@ class Run:
         torch.set_rng_state(state["random"])
         if device.type == "cuda" and "random_cuda" in state:
             torch.cuda.set_rng_state(state["random_cuda"], device)
-        return True
 
     def save(self) -> None:
         """Store the run's state; the old checkpoint is replaced in one step."""
@@ -124,9 +140,7 @@ class Run:
         }
         if self._device().type == "cuda":
             state["random_cuda"] = torch.cuda.get_rng_state(self._device())
-        part = self.folder / f"{CHECKPOINT}.part"
-        torch.save(state, part)
-        part.replace(self.folder / CHECKPOINT)
+        save_checkpoint(self.folder / CHECKPOINT, state)
 
     def _device(self) -> torch.device:
         return next(self.network.parameters()).device
@@ -145,106 +159,83 @@ class Run:
         epoch_steps: int = 0,
         on_epoch: Callable[[int], dict[str, float]] | None = None,
     ) -> None:
-        """Run until the budget is used up, or SIGTERM asks for an end; either way the state is saved.
+        """Run until the budget is used up, or SIGTERM or SIGINT asks for an end; either way the state is saved.
 
-        After SIGTERM the program ends (SystemExit, as a shell reports that signal): what would be made of the run's result is
+        After a signal the program ends (SystemExit, as a shell reports that signal): what would be made of the run's result is
         not made of half of it.
 
         `rate` maps progress in [0, 1] to the learning rate. `on_epoch` is called every `epoch_steps` steps with the number
         of the epoch that has ended, and with 0 before the first step; what it returns is logged.
         """
-        log = Log(self.folder, self.step)
+        log, begun_at = Log(self.folder, self.step), self.step
         if on_epoch and self.step == 0:
             log.write(0, self.seconds, on_epoch(0))
         started, last_save, used_before = time.monotonic(), time.monotonic(), self.seconds
         waited, patches, steps, sums, since = 0.0, 0, 0, dict[str, float](), time.monotonic()
         self.network.train()
-        # A new loader draws a seed from torch's generator, which an uninterrupted run would not have done here.
-        random = torch.get_rng_state()
-        iterator = iter(batches)
-        torch.set_rng_state(random)
-        asked_to_stop, handler_before = _termination()
-        while self.progress() < 1 and not distributed.agreed(len(asked_to_stop)):
-            asked = time.monotonic()
-            batch = next(iterator)
-            waited += time.monotonic() - asked
-            patches += len(batch[0]) * distributed.processes()
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate(self.progress())
-            loss, parts = step_loss(batch)
-            if not torch.isfinite(loss):
-                raise LesionwiseError(
-                    f"the loss is {loss.item()} at step {self.step}; lower the learning rate (--rate)"
-                )
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
-            self.optimizer.step()
-            self.step, steps = self.step + 1, steps + 1
-            self.averaged.update(self.network, self.step)
-            for name, value in parts.items():
-                sums[name] = sums.get(name, 0.0) + value
-            self.seconds = distributed.agreed(used_before + time.monotonic() - started)
-            if self.step % log_steps == 0:
-                passed = time.monotonic() - since
-                # After a stop between two lines these are fewer than `log_steps`.
-                means = {name: value / steps for name, value in sums.items()}
-                means |= {"seconds_per_step": passed / steps, "patches_per_second": patches / passed}
-                means["waiting_share"] = waited / passed
-                means["learning_rate"] = self.optimizer.param_groups[0]["lr"]
-                log.write(self.step, self.seconds, means)
-                waited, patches, steps, sums, since = 0.0, 0, 0, {}, time.monotonic()
-            if on_epoch and epoch_steps and self.step % epoch_steps == 0:
-                log.write(self.step, self.seconds, on_epoch(self.step // epoch_steps))
-                self.network.train()
-            # Only with an empty sum, so that the log of a run that goes on is the uninterrupted run's, too.
-            if not sums and time.monotonic() - last_save > save_seconds:
+        with _stop_signals() as asked:
+            # A new loader draws a seed from torch's generator, which an uninterrupted run would not have done here.
+            random = torch.get_rng_state()
+            iterator = iter(batches)
+            torch.set_rng_state(random)
+            while (
+                not (signalled := int(distributed.agreed(asked[0] if asked else 0))) and self.progress() < 1
+            ):
+                wanted = time.monotonic()
+                batch = next(iterator)
+                waited += time.monotonic() - wanted
+                patches += len(batch[0]) * distributed.processes()
+                for group in self.optimizer.param_groups:
+                    group["lr"] = rate(self.progress())
+                loss, parts = step_loss(batch)
+                if not torch.isfinite(loss):
+                    raise LesionwiseError(
+                        f"the loss is {loss.item()} at step {self.step}; lower the learning rate (--rate)"
+                    )
+                self.optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+                self.optimizer.step()
+                self.step, steps = self.step + 1, steps + 1
+                self.averaged.update(self.network, self.step)
+                for name, value in parts.items():
+                    sums[name] = sums.get(name, 0.0) + value
+                self.seconds = distributed.agreed(used_before + time.monotonic() - started)
+                if self.step % log_steps == 0:
+                    passed = time.monotonic() - since
+                    # After a stop between two lines these are fewer than `log_steps`.
+                    means = {name: value / steps for name, value in sums.items()}
+                    means |= {"seconds_per_step": passed / steps, "patches_per_second": patches / passed}
+                    means["waiting_share"] = waited / passed
+                    means["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+                    log.write(self.step, self.seconds, means)
+                    waited, patches, steps, sums, since = 0.0, 0, 0, {}, time.monotonic()
+                if on_epoch and epoch_steps and self.step % epoch_steps == 0:
+                    log.write(self.step, self.seconds, on_epoch(self.step // epoch_steps))
+                    self.network.train()
+                # Only with an empty sum, so that the log of a run that goes on is the uninterrupted run's, too.
+                if not sums and time.monotonic() - last_save > save_seconds:
+                    self.save()
+                    last_save = time.monotonic()
+            if self.step > begun_at:  # else the checkpoint would look newer than what was made of it
                 self.save()
-                last_save = time.monotonic()
-        signal.signal(signal.SIGTERM, handler_before)
-        self.save()
         log.close()
-        if self.progress() < 1:
+        if signalled:
+            if not distributed.rank():
+                print(f"stopped after step {self.step}; the same command goes on from there", flush=True)
             distributed.stop()
-            raise SystemExit(128 + signal.SIGTERM)
+            raise SystemExit(128 + signalled)
 
 
-def _termination() -> tuple[list[int], Any]:
-    """Return a list that is no longer empty once the process was asked to end (SIGTERM), and what SIGTERM did before."""
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT inside, so that the step that is being made is made whole."""
     asked: list[int] = []
-    return asked, signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
-
-
-class Log:
-    """A run's log: printed, and kept in its folder as JSON lines and for TensorBoard. Only process 0 writes."""
-
-    def __init__(self, folder: Path, step: int) -> None:
-        """Begin or go on after `step`: what an interrupted run logged beyond its checkpoint is dropped."""
-        self.file, self.writer = folder / LOG, None
-        if distributed.rank():
-            return
-        kept = [line for line in read_log(folder) if line["step"] <= step]
-        self.file.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        self.writer = SummaryWriter(str(folder / "log"), purge_step=step + 1)
-
-    def write(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
-        """Log values at a step."""
-        if self.writer is None or not values:
-            return
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
-        with self.file.open("a") as file:
-            file.write(json.dumps({"step": step, "seconds": round(seconds, 1), **values}) + "\n")
-        text = " ".join(f"{name} {value:.4g}" for name, value in values.items())
-        print(f"step {step} {seconds / 60:.1f} min {text}", flush=True)
-
-    def close(self) -> None:
-        """Write what is still held back."""
-        if self.writer is not None:
-            self.writer.close()
-
-
-def read_log(folder: Path) -> list[dict[str, float]]:
-    """Return the lines that a run has logged; none where it never did."""
-    file = folder / LOG
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    # What a shell starts in the background ignores SIGINT; so does the run then.
+    numbers = [n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = [signal.signal(number, lambda number, _frame: asked.append(number)) for number in numbers]
+    try:
+        yield asked
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -11,11 +11,19 @@ from typing import Any
 
 from lesionwise.challenge_layout import GROUND_TRUTH
 from lesionwise.errors import InputError
+from lesionwise.files import text_writer, write_whole
 from lesionwise.weights import MANIFEST
 
 CARD = "README.md"
 MEASURES = {"F1_score": "lesion F1", "Dice": "Dice", "SensL": "SensL", "PPVL": "PPVL"}
-"""The measures that a manifest states, by the evaluator's names, and what the card calls them."""
+"""The measures that a manifest states, by the evaluator's names, and what the card calls them.
+
+A patient without new lesions has none of them; the mean is over those that have it.
+"""
+COUNTS = {"lesions": "lesions found", "false_lesions": "false ones", "false_mm3": "mm3 of them"}
+"""What a manifest states of every patient besides, since the rows of earlier ones had only measures."""
+REVIEWED = "reviewed_findings.csv"
+"""The table of findings beside the weights, see `train.reviewed_findings`."""
 
 
 def with_facts(card: str, manifest: Mapping[str, Any]) -> str:
@@ -38,7 +46,7 @@ def refresh(folder: Path) -> None:
     card = folder / CARD
     if card.is_file():
         manifest = json.loads((folder / MANIFEST).read_text())
-        card.write_text(with_facts(card.read_text(), manifest))
+        write_whole({card: text_writer(with_facts(card.read_text(), manifest))})
 
 
 def _network(manifest: Mapping[str, Any]) -> str:
@@ -58,7 +66,7 @@ def _scores(manifest: Mapping[str, Any]) -> str:
     patients = [name for name in validation["scores"] if name != "mean"]
     options = f" --truth {truth}" * (truth != GROUND_TRUTH) + f" --window {window}" * (window is not None)
     reviewed, swapped = validation.get("reviewed"), validation.get("swapped")
-    options += " --reviewed weights/reviewed_findings.csv" * bool(reviewed)
+    options += f" --reviewed weights/{REVIEWED}" * bool(reviewed)
     options += f" --precision {validation['precision']}" + " --swapped" * bool(swapped) + " --record"
     lines = [
         f"    python -m train.validate {' '.join(f'PAIRS/{name}' for name in patients)}{options}",
@@ -66,9 +74,7 @@ def _scores(manifest: Mapping[str, Any]) -> str:
         *_table(validation["scores"]),
     ]
     if reviewed:
-        words = (
-            "Findings that are new to the eye and in no mask (`reviewed_findings.csv`) not counted as false:"
-        )
+        words = f"Findings that are new to the eye and in no mask (`{REVIEWED}`) not counted as false:"
         lines += ["", words, "", *_table(reviewed)]
     if swapped:
         lines += ["", "The times swapped, against what became darker:", "", *_table(swapped)]
@@ -76,11 +82,20 @@ def _scores(manifest: Mapping[str, Any]) -> str:
 
 
 def _table(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
+    columns = MEASURES | {
+        name: title for name, title in COUNTS.items() if any(name in row for row in scores.values())
+    }
     rows = [
-        f"| {case} | " + " | ".join(f"{row[measure]:.3f}" for measure in MEASURES) + " |"
+        f"| {case} | " + " | ".join(_cell(name, row) for name in columns) + " |"
         for case, row in scores.items()
     ]
-    return ["| | " + " | ".join(MEASURES.values()) + " |", "|---" * (len(MEASURES) + 1) + "|", *rows]
+    return ["| | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 1) + "|", *rows]
+
+
+def _cell(name: str, row: Mapping[str, float]) -> str:
+    if name not in row:
+        return ""
+    return f"{row[name]:g}" if name in COUNTS else f"{row[name]:.3f}"
 
 
 def _sources(manifest: Mapping[str, Any]) -> str:

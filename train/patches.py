@@ -4,7 +4,6 @@ A stream is a pure function of its seed: batch j of worker w is always the same,
 the very batches that it would have seen.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy import ndimage
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset
 
 from lesionwise.preprocessing.normalization import normalize
 from lesionwise.simulation.anatomy import deformed, random_anatomy
 from lesionwise.simulation.timepoints import SyntheticPair, simulate_pair
 from train.backgrounds import load
+from train.loader_processes import place_in_stream, step_back
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -65,13 +65,8 @@ class SyntheticPatches(IterableDataset[Batch]):
         self.backgrounds, self.batches_done = list(backgrounds), batches_done
 
     def __iter__(self) -> Iterator[Batch]:
-        info = get_worker_info()
-        # A new loader asks its first worker first: that one takes up where the stream was left.
-        workers = info.num_workers if info else 1
-        worker = ((info.id if info else 0) + self.batches_done) % workers
         per_block = self.settings.pairs_in_block * self.settings.patches_per_pair // self.settings.batch
-        # The loader takes batches from its workers in turn.
-        block, skipped = divmod((self.batches_done - worker + workers - 1) // workers, per_block)
+        worker, block, skipped = place_in_stream(self.batches_done, per_block)
         while True:
             rng = np.random.default_rng((self.seed, worker, block))
             yield from self._block(rng, per_block)[skipped:]
@@ -140,15 +135,10 @@ def make_loader(
         batch_size=None,
         num_workers=workers,
         prefetch_factor=ahead if workers else None,
-        worker_init_fn=_step_back,
+        worker_init_fn=step_back,
         pin_memory=torch.cuda.is_available(),
         in_order=in_order,
     )
-
-
-def _step_back(_worker: int) -> None:
-    """Let the network have the processor first: the loader works ahead in what is left."""
-    os.nice(5)
 
 
 def normalised(pair: SyntheticPair) -> SyntheticPair:

@@ -32,8 +32,10 @@ def find_patients(data: Path) -> list[Path]:
     """Return the folders of `data` with both scans and the truth, sorted by name.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or no such folder.
     """
+    if not data.is_dir():
+        raise InputError(f"{data}: there is no such folder; name the challenge's training folder")
     files = (TIME1, TIME2, GROUND_TRUTH)
     folders = sorted(f for f in data.iterdir() if all((f / file).is_file() for file in files))
     if not folders:

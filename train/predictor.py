@@ -16,6 +16,7 @@ from lesionwise.lesions import OperatingPoint
 from lesionwise.memory import room_voxels
 from lesionwise.simulation.timepoints import SyntheticPair
 from lesionwise.weights import MANIFEST, REPOSITORY_FOLDER, load_weights
+from train.commandline import WHOLE
 from train.segmentation.stages import load_network
 
 Floats = NDArray[np.float32]
@@ -72,7 +73,7 @@ _OPTIONS = (
     ),
     click.option("--window", type=int, help="Edge of the windows in mm.  [default: the whole brain]"),
     click.option("--tta", is_flag=True, help="Also look at mirrored heads: twice the time."),
-    click.option("--threads", default=1, show_default=True, help="0: all that may be used."),
+    click.option("--threads", default=1, show_default=True, type=WHOLE, help="0: all that may be used."),
     click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"])),
 )
 

@@ -17,7 +17,7 @@ from lesionwise.simulation.acquisition import Acquisition, acquire, coverage
 from lesionwise.simulation.anatomy import Anatomy
 from lesionwise.simulation.timepoints import SPACING_MM, SyntheticPair
 from train.backgrounds import load
-from train.commandline import training_command
+from train.commandline import COUNT, training_command
 from train.patches import normalised
 from train.predictor import open_predictor, predictor_options
 from train.sources import open_sources
@@ -45,7 +45,7 @@ def scanned_again(anatomy: Anatomy, rng: np.random.Generator) -> SyntheticPair:
     type=click.Path(exists=True, path_type=Path),
     help="Scans that train.backgrounds prepared.",
 )
-@click.option("--times", default=TIMES, show_default=True, help="Re-acquisitions of each scan.")
+@click.option("--times", type=COUNT, default=TIMES, show_default=True, help="Re-acquisitions of each scan.")
 @click.option("--threshold", type=float, help="[default: the weights']")
 @click.option(
     "--peak", type=float, help="Probability that a lesion must exceed somewhere.  [default: the weights']"

@@ -12,6 +12,7 @@ from torch.utils.data import IterableDataset
 
 from lesionwise.errors import InputError
 from train.augmentation import Augmentation, Augmented
+from train.commandline import SHARE, WHOLE, Need
 from train.lesion_shapes import read_shapes
 from train.patches import Batch, PatchSettings, SyntheticPatches
 
@@ -103,7 +104,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 EXISTING = click.Path(exists=True, path_type=Path)
 
 fold_option = click.option(
-    "--fold", default=0, show_default=True, help="Which fifth of the patients is held out."
+    "--fold", default=0, show_default=True, type=WHOLE, help="Which fifth of the patients is held out."
 )
 
 _OPTIONS = (
@@ -120,11 +121,17 @@ _OPTIONS = (
     fold_option,
     click.option(
         "--synthetic-share",
+        type=SHARE,
         default=0.0,
         show_default=True,
         help="Share of synthetic pairs beside patients.",
     ),
 )
+
+
+def needs_of_sources(data: Path | None) -> tuple[Need, ...]:
+    """Return which of the options that sources have are of patients alone."""
+    return tuple((flag, data is not None, "--data") for flag in ("--cache", "--fold", "--synthetic-share"))
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,22 +11,30 @@ from typing import Any, NotRequired, TypedDict
 from lesionwise.errors import InputError
 from lesionwise.files import json_writer, write_whole
 from lesionwise.weights import MANIFEST
-from train.model_card import CARD, MEASURES, refresh, with_facts
+from train.checkpoints import reading
+from train.model_card import CARD, COUNTS, MEASURES, refresh, with_facts
 
 Scores = dict[str, dict[str, float]]
-"""A row of measures for each patient, and one for their mean."""
+"""A row of measures and counts for each patient, those that it has, and one for their mean."""
 
-TOLERANCE = {"F1_score": 0.05, "Dice": 0.05}
-"""How far a measure may lie from what is stated: processors round differently, a lesion at the threshold comes or goes."""
+MEAN = "mean"
+
+TOLERANCE = dict.fromkeys(MEASURES, 0.05) | {"lesions": 1, "false_lesions": 1}
+"""How far a measure may lie from what is stated: processors round differently, a lesion at the threshold comes or goes.
+
+Their mm3 are not compared: such a lesion may have any.
+"""
+TOLERANCE_OF_MEAN = dict.fromkeys(MEASURES, 0.02) | {"lesions": 0.5, "false_lesions": 0.5}
+"""The same for the mean over the patients, to which each brings its share."""
 
 
 class Validation(TypedDict):
     """The entry `validation` of a manifest; an empty one says that nothing was measured.
 
     `reference` is the truth's name beside the scans; `window` the edge of the network's windows in mm, None for the whole
-    brain at once; `scores` has a row of `MEASURES` for each patient, by the name of its folder, and one for their "mean";
-    `swapped`, where it was measured, the same with the times in the other order, against what became darker; `reviewed` the
-    scores where reviewed findings do not count as false.
+    brain at once; `scores` has a row of `MEASURES` and `COUNTS` for each patient, by the name of its folder, and one for their
+    "mean"; `swapped`, where it was measured, the same with the times in the other order, against what became darker;
+    `reviewed` the scores where reviewed findings do not count as false.
     """
 
     reference: str
@@ -38,9 +46,9 @@ class Validation(TypedDict):
 
 
 def with_mean(scores: Scores) -> Scores:
-    """Return the rows and their mean."""
-    mean = {name: round(statistics.fmean(row[name] for row in scores.values()), 4) for name in MEASURES}
-    return {**scores, "mean": mean}
+    """Return the rows and their mean: of each measure over the rows that have it."""
+    values = {name: [row[name] for row in scores.values() if name in row] for name in (*MEASURES, *COUNTS)}
+    return {**scores, MEAN: {name: round(statistics.fmean(v), 4) for name, v in values.items() if v}}
 
 
 def record(folder: Path, validation: Validation) -> None:
@@ -56,8 +64,9 @@ def stated_validation(folder: Path) -> Validation:
     Raises:
         InputError: it states nothing that can be measured again, or the model card states something else.
     """
-    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-    validation: Validation = manifest.get("validation", {})
+    with reading(folder / MANIFEST, "manifest", "get the weights again"):
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        validation: Validation = manifest.get("validation", {})
     if not Validation.__required_keys__ <= validation.keys():
         raise InputError(
             f"{folder / MANIFEST}: no scores that can be measured again; run train.validate --record first"
@@ -69,20 +78,26 @@ def stated_validation(folder: Path) -> Validation:
 
 
 def all_differences(measured: Validation, stated: Validation) -> list[str]:
-    """Return the `differences` of the scores, and of the swapped and the reviewed ones where they were measured."""
+    """Return the `differences` of the scores, and of the swapped and the reviewed ones where either side has them."""
     words = differences(measured["scores"], stated["scores"])
-    for name in ("swapped", "reviewed"):
-        if name in measured:
-            words += [f"{name} {line}" for line in differences(measured[name], stated.get(name, {}))]
-    return words
+    swapped = differences(measured.get("swapped", {}), stated.get("swapped", {}))
+    reviewed = differences(measured.get("reviewed", {}), stated.get("reviewed", {}))
+    return [*words, *(f"swapped {line}" for line in swapped), *(f"reviewed {line}" for line in reviewed)]
 
 
 def differences(measured: Scores, stated: Scores) -> list[str]:
-    """Return in words where `measured` is further than `TOLERANCE` from `stated`, or lacks a row, or has one more."""
+    """Return in words where `measured` is further from `stated` than the tolerances, or lacks a row, or has one more.
+
+    A count is compared where it is stated: earlier manifests state none.
+    """
     words = [f"{name}: only in one of the two" for name in sorted(measured.keys() ^ stated.keys())]
     for name in sorted(measured.keys() & stated.keys()):
-        for measure, tolerance in TOLERANCE.items():
-            is_, should_be = measured[name][measure], stated[name][measure]
-            if not abs(is_ - should_be) <= tolerance:  # written so that NaN differs
+        for measure, tolerance in (TOLERANCE_OF_MEAN if name == MEAN else TOLERANCE).items():
+            is_, should_be = measured[name].get(measure), stated[name].get(measure)
+            if should_be is None and (is_ is None or measure in COUNTS):
+                continue
+            if is_ is None or should_be is None:
+                words.append(f"{name}: {measure} only in one of the two")
+            elif not abs(is_ - should_be) <= tolerance:  # written so that NaN differs
                 words.append(f"{name}: {measure} {is_:.3f}, stated is {should_be:.3f}")
     return words

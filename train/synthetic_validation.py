@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lesionwise.evaluation import evaluate_pair
 from lesionwise.lesions import OperatingPoint, find_lesions, label_lesions
 from lesionwise.simulation.timepoints import SPACING_MM
-from train.commandline import training_command
+from train.commandline import COUNT, training_command
 from train.error_pictures import JudgedCase, write_error_pictures
 from train.predictor import open_predictor, predictor_options
 from train.sources import EXISTING, FOLDER, open_sources
@@ -136,7 +136,7 @@ def material_options(command: Any) -> Any:
     type=FOLDER,
     help="Where the cases are kept; made if they are missing.",
 )
-@click.option("--count", default=CASES, show_default=True, help="Only the first so many cases.")
+@click.option("--count", type=COUNT, default=CASES, show_default=True, help="Only the first so many cases.")
 @material_options
 @click.option(
     "--threshold", "thresholds", multiple=True, type=float, help="May be repeated.  [default: the weights']"

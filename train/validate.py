@@ -4,34 +4,37 @@
     python -m train.validate FOLDER ... --check
 
 Each FOLDER is a patient in the challenge's layout. Real pairs are for validation: nothing is trained on them.
+Told of each are the lesions found, the false ones and, where its truth has lesions, `MEASURES`.
 `--record` stores in the weights' manifest what was measured and how (`Validation`), and brings the model card there up
-to date; `--check` measures as it says there and fails where the scores are others. `--swapped` also takes the times
-in the other order: what became darker is then new (`ground_truth_sign.nii.gz`, 2). `--reviewed` takes a table of findings
-that are new to the eye and in no mask (`train.reviewed_findings`), and also tells the scores without counting them as false.
+to date; `--check` measures all that is stated there, as it was, and fails where it is otherwise. `--swapped` also takes
+the times in the other order: what became darker is then new (`ground_truth_sign.nii.gz`, 2). `--reviewed` takes a table
+of findings that are new to the eye and in no mask (`train.reviewed_findings`), and also tells the scores without
+counting them as false.
 Convolutions are computed in float32 unless asked otherwise, so that the scores are the same on all processors.
 """
 
-import json
+import math
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
+from lesionwise import evaluation
 from lesionwise.case_files import Case
 from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.engine import Settings
 from lesionwise.errors import InputError, UsageError
 from lesionwise.evaluation import evaluate_pair
 from lesionwise.evaluation_files import evaluate_files, read_evaluated_mask
+from lesionwise.files import json_writer, write_whole
 from lesionwise.inference import Windows
 from lesionwise.pipeline import segment_case
 from lesionwise.progress import Lines, Progress
 from lesionwise.volume import check_same_grid, read_image, to_orientation
 from lesionwise.weights import MANIFEST, find_weights
-from train.commandline import OneLineErrors
+from train.commandline import OneLineErrors, by_name
 from train.error_pictures import JudgedCase, write_error_pictures
-from train.model_card import MEASURES
+from train.model_card import COUNTS, MEASURES, REVIEWED
 from train.reviewed_findings import Finding, read_findings, without_reviewed
 from train.stated_scores import Scores, Validation, all_differences, record, stated_validation, with_mean
 
@@ -45,7 +48,7 @@ DARKER = 2
 def validate(
     patient: Path, truth: str, settings: Settings, work: Path, pictures: Path | None = None
 ) -> dict[str, float]:
-    """Segment one patient into `work` and return the `MEASURES` against the file `truth` beside the scans.
+    """Segment one patient into `work` and return its `row` against the file `truth` beside the scans.
 
     `pictures`: a folder that gets pictures of what is missed and false.
     """
@@ -62,28 +65,34 @@ def validate(
             spacing_mm=true.spacing_mm,
         )
         write_error_pictures(judged, pictures, patient.name)
-    return _rounded(evaluate_files(output, patient / truth).measures)
+    return row(evaluate_files(output, patient / truth))
 
 
 def validate_reviewed(patient: Path, truth: str, work: Path, findings: list[Finding]) -> dict[str, float]:
-    """Return the `MEASURES` of a patient that `validate` segmented into `work`, findings not counted as false."""
+    """Return the `row` of a patient that `validate` segmented into `work`, findings not counted as false."""
     found, true = read_evaluated_mask(work / f"{patient.name}.nii.gz"), read_evaluated_mask(patient / truth)
     own = [finding for finding in findings if finding.patient == patient.name]
     left = without_reviewed(found.data, true.data, found.affine, found.spacing_mm, own)
-    return _rounded(evaluate_pair(left, true.data, found.spacing_mm).measures)
+    return row(evaluate_pair(left, true.data, found.spacing_mm))
 
 
 def validate_swapped(patient: Path, settings: Settings, work: Path) -> dict[str, float]:
-    """Segment one patient with time 2 first and return the `MEASURES` against what became darker (`SIGN`)."""
+    """Segment one patient with time 2 first and return its `row` against what became darker (`SIGN`)."""
     output = work / f"{patient.name}_swapped.nii.gz"
     segment_case(Case(patient / TIME2, patient / TIME1, output), settings, Progress(Lines()))
     found, sign = read_evaluated_mask(output), read_image(patient / SIGN)
     check_same_grid(found, sign)
-    return _rounded(evaluate_pair(found.data, sign.data == DARKER, found.spacing_mm).measures)
+    return row(evaluate_pair(found.data, sign.data == DARKER, found.spacing_mm))
 
 
-def _rounded(measures: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(measures[name], 4) for name in MEASURES}
+def row(found: evaluation.Scores) -> dict[str, float]:
+    """Return the `MEASURES` that a patient has, none without lesions in the truth, and the `COUNTS`, which all have."""
+    measures = {
+        name: round(found.measures[name], 4) for name in MEASURES if math.isfinite(found.measures[name])
+    }
+    false_mm3 = found.lesions.predicted_mm3[~found.lesions.confirmed]
+    counts = (len(found.lesions.predicted_mm3), len(false_mm3), round(float(false_mm3.sum()), 1))
+    return measures | dict(zip(COUNTS, counts, strict=True))
 
 
 def show(title: str, scores: Scores) -> None:
@@ -123,7 +132,7 @@ def show(title: str, scores: Scores) -> None:
 @click.option(
     "--check",
     is_flag=True,
-    help="Measure as the manifest says (its truth, window, precision); fail if it differs.",
+    help="Measure all that the manifest states, as it says (truth, window, precision); fail if it differs.",
 )
 def main(
     patients: tuple[Path, ...],
@@ -140,13 +149,16 @@ def main(
     recorded: bool,
     check: bool,
 ) -> None:
-    """Segment PATIENTS and print each one's measures and their mean."""
+    """Segment PATIENTS and print what each one scores, and the means over those that have a measure."""
     if check and recorded:
         raise UsageError("--check compares with what --record stored; give one of the two")
     folder = find_weights(weights)
+    folders = by_name(patients).values()
     stated = stated_validation(folder) if check else None
     if stated:
         truth, window, precision = stated["reference"], stated["window"], stated["precision"]
+        swapped = swapped or "swapped" in stated
+        reviewed = reviewed or (folder / REVIEWED if "reviewed" in stated else None)
     settings = Settings(weights=folder, windows=Windows(window), threads=threads, precision=precision)
     findings = read_findings(reviewed) if reviewed else []
     rows: Scores = {}
@@ -155,7 +167,7 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         work = output or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        for patient in patients:
+        for patient in folders:
             rows[patient.name] = validate(patient, truth, settings, work, pictures)
             if reviewed:
                 reviewed_rows[patient.name] = validate_reviewed(patient, truth, work, findings)
@@ -175,7 +187,7 @@ def main(
         found["swapped"] = with_mean(swapped_rows)
         show(f"times swapped, against what became darker ({SIGN})", found["swapped"])
     if scores_file:
-        scores_file.write_text(json.dumps(found["scores"], indent=2) + "\n")
+        write_whole({scores_file: json_writer(found["scores"])})
     if recorded:
         record(folder, found)
     if stated:

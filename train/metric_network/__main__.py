@@ -5,40 +5,47 @@ from pathlib import Path
 from typing import Any
 
 import click
-import nibabel as nib
 import numpy as np
 import torch
 
-from lesionwise.challenge_layout import GROUND_TRUTH
+from lesionwise.commands.options import NumberRange
 from lesionwise.devices import choose_device, choose_precision
-from lesionwise.errors import InputError, UsageError
+from lesionwise.errors import UsageError
 from lesionwise.overlap import Mode
-from train.commandline import training_command
+from train.commandline import (
+    COUNT,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    WHOLE,
+    refuse_what_has_no_effect,
+    training_command,
+)
 from train.lesion_shapes import read_shapes
 from train.loop import Averaged, Run, learning_rate
 from train.metric_network.files import load_metric_network, save_metric_network
 from train.metric_network.mask_pairs import MaskPairs, PairSettings, make_pair_loader
 from train.metric_network.network import HEADS, Head, MetricNetwork
 from train.metric_network.network_outputs import NetworkOutputs, left_for_training
-from train.metric_network.placed_lesions import Mask
+from train.metric_network.real_masks import masks_of_folders, truths_of_patients
 from train.metric_network.report import accuracy, measure, table, write_report
 from train.metric_network.targets import DEFINITIONS
 from train.metric_network.training import COUNTS_WEIGHT, metric_loss
 from train.metric_network.walkers import Walkers
-from train.sources import EXISTING, FOLDER, fold_option
+from train.sources import EXISTING, FOLDER, fold_option, needs_of_sources
 
 
 @training_command("metric-network")
 @click.option("--output", required=True, type=FOLDER, help="Folder of the run. Resumed if it is there.")
 @click.option("--head", type=click.Choice(HEADS), default="compact", show_default=True)
 @click.option("--patch", default=64, show_default=True, help="Edge of a patch in voxels.")
-@click.option("--width", type=int, help="Channels of the first layer [default: 10 published, 8 compact].")
-@click.option("--dropout", default=0.1, show_default=True, help="Of the published head.")
+@click.option("--width", type=COUNT, help="Channels of the first layer [default: 10 published, 8 compact].")
 @click.option(
-    "--members",
-    default=1,
+    "--dropout",
+    type=NumberRange(0, 1, max_open=True),
+    default=0.1,
     show_default=True,
-    help="Compact heads whose mean is the estimate, trained together.",
+    help="Of the published head.",
 )
 @click.option("--definition", type=click.Choice(DEFINITIONS), default="organisers", show_default=True)
 @click.option("--shapes", multiple=True, type=EXISTING, help="Real lesion shapes: .npz or folder of masks.")
@@ -53,43 +60,81 @@ from train.sources import EXISTING, FOLDER, fold_option
     type=EXISTING,
     help="What train.metric_network.record_outputs made.",
 )
-@click.option("--network-share", default=0.4, show_default=True, help="Share of pairs from these outputs.")
 @click.option(
-    "--hard-share", default=0.3, show_default=True, help="Share of simulated predictions left as masks."
+    "--network-share", type=SHARE, default=0.4, show_default=True, help="Share of pairs from these outputs."
+)
+@click.option(
+    "--hard-share",
+    type=SHARE,
+    default=0.3,
+    show_default=True,
+    help="Share of simulated predictions left as masks.",
 )
 @click.option("--initial", type=EXISTING, help="A metric network to go on from.")
-@click.option("--batch", default=10, show_default=True, help="Pairs per step.")
+@click.option("--batch", type=COUNT, default=10, show_default=True, help="Pairs per step.")
 @click.option(
-    "--uses", default=5, show_default=True, help="How often a pair is seen, turned and softened anew."
+    "--uses",
+    type=COUNT,
+    default=5,
+    show_default=True,
+    help="How often a pair is seen, turned and softened anew.",
 )
 @click.option(
-    "--walkers", default=0, show_default=True, help="Pairs more per step: maps that walk up F's gradient."
+    "--walkers",
+    type=WHOLE,
+    default=0,
+    show_default=True,
+    help="Pairs more per step: maps that walk up F's gradient.",
 )
 @click.option(
     "--gradient-weight",
+    type=NOT_NEGATIVE,
     default=0.0,
     show_default=True,
     help="Of the term that teaches F's gradient to point to the errors.",
 )
 @click.option(
-    "--counts-weight", default=COUNTS_WEIGHT, show_default=True, help="Of the compact head's lesion counts."
+    "--counts-weight",
+    type=NOT_NEGATIVE,
+    default=COUNTS_WEIGHT,
+    show_default=True,
+    help="Of the compact head's lesion counts.",
 )
-@click.option("--rate", default=1e-4, show_default=True, help="Learning rate of Adam (the paper: 1e-4).")
-@click.option("--schedule", type=click.Choice(["constant", "cosine"]), default="constant", show_default=True)
-@click.option("--average", default=0.99, show_default=True, help="Decay of the averaged weights.")
-@click.option("--minutes", default=120.0, show_default=True, help="Wall time over all starts of the run.")
-@click.option("--steps", default=10**9, help="Optimiser steps over all starts of the run.")
-@click.option("--epoch-steps", default=500, show_default=True, help="Steps between two measurements.")
-@click.option("--held-out", default=200, show_default=True, help="Held-out pairs of each measurement.")
 @click.option(
-    "--report-pairs", default=1000, show_default=True, help="Held-out pairs of the report at the end."
+    "--rate", type=POSITIVE, default=1e-4, show_default=True, help="Learning rate of Adam (the paper: 1e-4)."
 )
-@click.option("--workers", default=1, show_default=True, help="Loader processes.")
-@click.option("--threads", default=2, show_default=True, help="Threads of the network.")
+@click.option("--schedule", type=click.Choice(["constant", "cosine"]), default="constant", show_default=True)
+@click.option("--average", type=SHARE, default=0.99, show_default=True, help="Decay of the averaged weights.")
+@click.option(
+    "--minutes", type=POSITIVE, default=120.0, show_default=True, help="Wall time over all starts of the run."
+)
+@click.option("--steps", type=COUNT, default=10**9, help="Optimiser steps over all starts of the run.")
+@click.option(
+    "--epoch-steps", type=COUNT, default=500, show_default=True, help="Steps between two measurements."
+)
+@click.option(
+    "--held-out", type=COUNT, default=200, show_default=True, help="Held-out pairs of each measurement."
+)
+@click.option(
+    "--report-pairs",
+    type=COUNT,
+    default=1000,
+    show_default=True,
+    help="Held-out pairs of the report at the end.",
+)
+@click.option("--workers", type=WHOLE, default=1, show_default=True, help="Loader processes.")
+@click.option("--threads", type=COUNT, default=2, show_default=True, help="Threads of the network.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--seed", default=1, show_default=True)
+@click.option("--seed", type=WHOLE, default=1, show_default=True)
 def main(**options: Any) -> None:
     """Train the metric network on mask pairs and report its errors on held-out ones."""
+    is_published = options["head"] == "published"
+    refuse_what_has_no_effect(
+        ("--dropout", is_published, "--head published"),
+        ("--counts-weight", not is_published, "--head compact"),
+        ("--network-share", bool(options["network_outputs"]), "--network-outputs"),
+        *needs_of_sources(options["data"]),
+    )
     train(**options)
 
 
@@ -102,7 +147,10 @@ def train(output: Path, seed: int, **options: Any) -> None:
     precision = choose_precision("auto", device)
     network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
     settings = _pair_settings(**options)
-    files = [NetworkOutputs.load(file) for file in options["network_outputs"]]
+    files = [
+        NetworkOutputs.load(file, options["patch"], options["definition"])
+        for file in options["network_outputs"]
+    ]
     outputs = NetworkOutputs.joined(files) if files else None
     shapes, masks = read_shapes(options["shapes"]), masks_of_folders(options["masks"])
     truths = truths_of_patients(options["data"], options["fold"])
@@ -162,16 +210,15 @@ def _new_network(
     patch: int,
     width: int | None,
     dropout: float,
-    members: int,
     definition: Mode,
     initial: Path | None,
     **_others: Any,
 ) -> MetricNetwork:
     """Return the network to train: a new one, or with the parameters of another."""
     try:
-        network = MetricNetwork(head, patch, width, dropout, members, definition)
+        network = MetricNetwork(head, patch, width, dropout, definition)
     except ValueError as error:
-        raise UsageError(f"{error}; change --head, --patch, --width or --members") from error
+        raise UsageError(f"{error}; change --head, --patch or --width") from error
     if initial is not None:
         given = load_metric_network(initial)[0]
         try:
@@ -199,42 +246,6 @@ def _pair_settings(
         return PairSettings(patch, batch, hard_share, share, definition, uses)
     except ValueError as error:
         raise UsageError(f"{error}; raise --patch") from error
-
-
-def masks_of_folders(folders: Sequence[Path]) -> list[Mask]:
-    """Return the lesion masks (x, y, z) of folders of `.nii.gz`; those without lesions are left out.
-
-    Raises:
-        InputError: a folder holds none.
-    """
-    masks = []
-    for folder in folders:
-        files = sorted(folder.glob("*.nii.gz"))
-        if not files:
-            raise InputError(f"{folder}: there is no .nii.gz in it; name a folder of lesion masks")
-        masks += [np.asarray(nib.load(file).dataobj) > 0 for file in files]
-    return [mask for mask in masks if mask.any()]
-
-
-def truths_of_patients(data: Path | None, fold: int) -> tuple[list[Mask], list[Mask]]:
-    """Return the truths (x, y, z) of the patients in a folder to train with and of those that stage 2 holds out.
-
-    They are brought to 1 mm voxels; those without lesions are left out.
-    """
-    if data is None:
-        return [], []
-    from lesionwise.network_grid import network_grid
-    from lesionwise.volume import read_mask
-    from train.patients import find_patients, training_and_held_out
-
-    def masks(patients: Sequence[Path]) -> list[Mask]:
-        truths = [read_mask(patient / GROUND_TRUTH) for patient in patients]
-        grids = [(network_grid(t.data, t.affine, margin_mm=0.0), t) for t in truths if t.data.any()]
-        found = [grid.to_network(truth.data.astype(np.float32)) > 0.5 for grid, truth in grids]
-        return [mask for mask in found if mask.any()]
-
-    training, held_out = training_and_held_out(find_patients(data), fold)
-    return masks(training), masks(held_out)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from train.checkpoints import reading
 from train.commandline import OneLineErrors
 from train.metric_network.files import export_metric_network, load_metric_network
 
@@ -18,8 +19,10 @@ from train.metric_network.files import export_metric_network, load_metric_networ
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path))
 def main(metric_network: Path, facts: Path, output: Path) -> None:
     """Write METRIC_NETWORK, a file or a run's folder, as tensors with a manifest that states the facts."""
+    with reading(facts, "JSON object with facts", "write one, or edit an older manifest"):
+        stated = dict(json.loads(facts.read_text()))
     network, step = load_metric_network(metric_network)
-    manifest = export_metric_network(output, network, step, json.loads(facts.read_text()))
+    manifest = export_metric_network(output, network, step, stated)
     click.echo(f"{output}: sha256 {manifest['sha256']}, {step} steps")
 
 

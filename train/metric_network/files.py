@@ -2,18 +2,16 @@
 
 import hashlib
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from lesionwise.errors import InputError
 from lesionwise.files import text_writer, write_whole
+from train.checkpoints import load_checkpoint, reading, save_checkpoint
 from train.metric_network.network import MetricNetwork
 
 FILE = "metric_network.pt"
@@ -24,9 +22,7 @@ def save_metric_network(
     folder: Path, network: MetricNetwork, parameters: dict[str, Tensor], step: int
 ) -> None:
     """Write the network's settings with `parameters` (averaged ones, say) after `step` steps; in one step."""
-    part = folder / f"{FILE}.part"
-    torch.save({"settings": network.settings, "parameters": parameters, "step": step}, part)
-    part.replace(folder / FILE)
+    save_checkpoint(folder / FILE, {"settings": network.settings, "parameters": parameters, "step": step})
 
 
 def export_metric_network(
@@ -59,28 +55,22 @@ def load_metric_network(path: Path) -> tuple[MetricNetwork, int]:
         InputError: the file is missing or holds no metric network, or tensors are not those that the manifest names.
     """
     file = path / FILE if path.is_dir() else path
-    exported = path.is_dir() and not file.exists() and (path / MANIFEST).is_file()
-    try:
-        state = _exported(path) if exported else torch.load(file, weights_only=True, map_location="cpu")
-        network = MetricNetwork(**state["settings"])
-        network.load_state_dict(state["parameters"])
-        return network, int(state["step"])
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{file}: there is no metric network; train one first (make metric-network)"
-        ) from error
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        EOFError,
-        SafetensorError,
-    ) as error:
-        raise InputError(
-            f"{file}: this is no metric network of this version; name the file or folder of one"
-        ) from error
+    what, advice = "metric network", "name the file or folder of one (make metric-network trains one)"
+    if path.is_dir() and not file.exists() and (path / MANIFEST).is_file():
+        with reading(path, what, advice):
+            return _network_of(_exported(path))
+    return load_checkpoint(file, _network_of, what, advice)
+
+
+def _network_of(state: Mapping[str, Any]) -> tuple[MetricNetwork, int]:
+    network = MetricNetwork(**{name: value for name, value in state["settings"].items() if name != "members"})
+    network.load_state_dict({_present_name(name): value for name, value in state["parameters"].items()})
+    return network, int(state["step"])
+
+
+def _present_name(name: str) -> str:
+    """Return the name of a tensor: networks once had several members, and those that are kept have the first alone."""
+    return name.replace("members.0.", "head.", 1)
 
 
 def _exported(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ The balance is by construction: pairs come in groups that hold equally many of e
 exact values 0 and 1 fill at most half of their bins. A stream is a pure function of its seed.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset
 
 from lesionwise.overlap import Mode
+from train.loader_processes import place_in_stream, step_back
 from train.metric_network.corruptions import Shapes, random_boxes, random_prediction, random_truth
 from train.metric_network.network_outputs import NetworkOutputs
 from train.metric_network.placed_lesions import Mask, paint
@@ -131,12 +131,7 @@ class MaskPairs(IterableDataset[PairBatch]):
         self.real_boxes, self.real_masks, self.batches_done = real_boxes, real_masks, batches_done
 
     def __iter__(self) -> Iterator[PairBatch]:
-        info = get_worker_info()
-        workers = info.num_workers if info else 1
-        # A new loader asks its first worker first: that one takes up where the stream was left.
-        worker = ((info.id if info else 0) + self.batches_done) % workers
-        batches_in_group = BINS * self.settings.uses
-        group, skipped = divmod((self.batches_done - worker + workers - 1) // workers, batches_in_group)
+        worker, group, skipped = place_in_stream(self.batches_done, BINS * self.settings.uses)
         while True:
             yield from self._group(np.random.default_rng((self.seed, worker, group)), skipped)
             group, skipped = group + 1, 0
@@ -170,14 +165,9 @@ def make_pair_loader(stream: IterableDataset[PairBatch], workers: int) -> DataLo
         batch_size=None,
         num_workers=workers,
         prefetch_factor=prefetch,
-        worker_init_fn=_step_back,
+        worker_init_fn=step_back,
         pin_memory=torch.cuda.is_available(),
     )
-
-
-def _step_back(_worker: int) -> None:
-    """Let the network have the processor first: the loader works ahead in what is left."""
-    os.nice(5)
 
 
 def _corrupted(

@@ -1,7 +1,7 @@
 """The metric network F of the paper (Fig. 2): an estimate of the lesion-wise F1 from a prediction and a truth.
 
 Two heads with one interface. The published one holds 178 M parameters, nearly all in its first fully connected layer; the
-compact one holds 309 k a member and takes patches of any size.
+compact one holds 309 k and takes patches of any size.
 """
 
 from itertools import pairwise
@@ -35,10 +35,7 @@ KNOTS = 20
 
 
 class MetricNetwork(nn.Module):
-    """Prediction and truth (N, x, y, z), probabilities or masks -> estimated lesion-wise F1 (N).
-
-    Two heads, `Published` and `Compact`. There may be several members of the compact one: the estimate is their mean.
-    """
+    """Prediction and truth (N, x, y, z), probabilities or masks -> estimated lesion-wise F1 (N), by one of two heads."""
 
     def __init__(
         self,
@@ -46,21 +43,17 @@ class MetricNetwork(nn.Module):
         patch: int = PUBLISHED_PATCH,
         width: int | None = None,
         dropout: float = DROPOUT,
-        members: int = 1,
         definition: Mode = "organisers",
     ) -> None:
         """`width`: of the first layer, by default that of WIDTHS. `patch`: edge in voxels; it binds the published head.
         `definition`: of the F1 that the network is taught, see `targets`; kept with it.
 
-        Raises ValueError for a head that is none of HEADS, a `patch` that is no multiple of 8, or several members of the
-        published head.
+        Raises ValueError for a head that is none of HEADS, or a `patch` that is no multiple of 8.
         """
         if head not in HEADS:
             raise ValueError(f"the head {head!r} is none of {', '.join(HEADS)}")
         if patch % 2**POOLINGS:
             raise ValueError(f"a patch of {patch} voxels is no multiple of {2**POOLINGS}")
-        if members < 1 or (head == "published" and members > 1):
-            raise ValueError(f"{members} members: the published head has one, the compact one at least one")
         super().__init__()
         w = width or WIDTHS[head]
         self.definition: Mode = definition
@@ -69,12 +62,9 @@ class MetricNetwork(nn.Module):
             "patch": patch,
             "width": w,
             "dropout": dropout,
-            "members": members,
             "definition": definition,
         }
-        self.members = nn.ModuleList(
-            Published(w, patch, dropout) if head == "published" else Compact(w) for _ in range(members)
-        )
+        self.head = Published(w, patch, dropout) if head == "published" else Compact(w)
 
     def forward(self, prediction: Tensor, truth: Tensor) -> Tensor:
         """Return the estimates (N)."""
@@ -82,10 +72,8 @@ class MetricNetwork(nn.Module):
 
     def counted(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the estimates (N) and the compact head's four maps (N, 4, x / 8, y / 8, z / 8); None for the other."""
-        found = [member(prediction, truth) for member in self.members]
-        estimates = torch.stack([estimate for estimate, _ in found]).mean(0)
-        maps = [counts for _, counts in found if counts is not None]
-        return estimates, torch.stack(maps).mean(0) if maps else None
+        found: tuple[Tensor, Tensor | None] = self.head(prediction, truth)
+        return found
 
 
 class Published(nn.Module):

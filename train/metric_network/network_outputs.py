@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lesionwise.errors import InputError
+from lesionwise.files import write_whole
 from lesionwise.overlap import Mode
+from train.checkpoints import reading
 from train.metric_network.targets import patch_f1
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -40,12 +41,14 @@ class NetworkOutputs:
         truths: (n, x, y, z) bool.
         f1: (n, len(THRESHOLDS)) float32.
         held_out: (n,) bool, patches that the metric network is measured with and never trained.
+        definition: of the F1.
     """
 
     levels: NDArray[np.uint8]
     truths: NDArray[np.bool_]
     f1: NDArray[np.float32]
     held_out: NDArray[np.bool_]
+    definition: Mode
 
     @staticmethod
     def of(
@@ -65,55 +68,69 @@ class NetworkOutputs:
             truths,
             np.array(f1, dtype=np.float32).reshape(-1, len(THRESHOLDS)),
             np.full(len(levels), is_held_out),
+            definition,
         )
 
     @staticmethod
     def joined(parts: Sequence["NetworkOutputs"]) -> "NetworkOutputs":
-        """Return the outputs of several stages together."""
+        """Return the outputs of several stages together, of one definition."""
         return NetworkOutputs(
             np.concatenate([part.levels for part in parts]),
             np.concatenate([part.truths for part in parts]),
             np.concatenate([part.f1 for part in parts]),
             np.concatenate([part.held_out for part in parts]),
+            parts[0].definition,
         )
 
     def part(self, is_held_out: bool) -> "NetworkOutputs":
         """Return what is held out, or what is left to train with."""
         chosen = self.held_out == is_held_out
         return NetworkOutputs(
-            self.levels[chosen], self.truths[chosen], self.f1[chosen], self.held_out[chosen]
+            self.levels[chosen], self.truths[chosen], self.f1[chosen], self.held_out[chosen], self.definition
         )
 
     @staticmethod
-    def load(file: Path) -> "NetworkOutputs":
+    def load(file: Path, size: int, definition: Mode) -> "NetworkOutputs":
         """Read what `save` wrote.
 
         Raises:
-            InputError: it is no such file, or does not say which outputs are held out, as older ones.
+            InputError: it is no such file or an older one, or holds patches of another edge than `size`, or the F1 of another
+                definition.
         """
-        try:
+        again = "record them again with train.metric_network.record_outputs"
+        with reading(file, "outputs with all that is to be known of them", again):
             with np.load(file) as stored:
                 arrays = dict(stored)
             shape = tuple(arrays["shape"])
             truths = np.unpackbits(arrays["truths"])[: np.prod(shape)].reshape(shape).astype(np.bool_)
-            return NetworkOutputs(arrays["levels"], truths, arrays["f1"], arrays["held_out"])
-        except (ValueError, KeyError, BadZipFile) as error:
-            raise InputError(
-                f"{file}: it lacks outputs, or which of them are held out ({error}); "
-                "record them again with train.metric_network.record_outputs"
-            ) from error
+            outputs = NetworkOutputs(
+                arrays["levels"],
+                truths,
+                arrays["f1"],
+                arrays["held_out"],
+                str(arrays["definition"]),  # type: ignore[arg-type]
+            )
+        for what, is_, wanted in (
+            ("patches of", shape[1], size),
+            ("F1 of the definition", outputs.definition, definition),
+        ):
+            if is_ != wanted:
+                raise InputError(
+                    f"{file}: these outputs have {what} {is_}, not {wanted}; name others, or {again}"
+                )
+        return outputs
 
     def save(self, file: Path) -> None:
-        """Write a compressed `.npz`."""
-        packed = np.packbits(self.truths)
-        np.savez_compressed(
-            file,
-            levels=self.levels,
-            truths=packed,
-            shape=self.truths.shape,
-            f1=self.f1,
-            held_out=self.held_out,
-        )
+        """Write a compressed `.npz`, whole or not at all."""
+        arrays: dict[str, Any] = {
+            "levels": self.levels,
+            "truths": np.packbits(self.truths),
+            "shape": self.truths.shape,
+            "f1": self.f1,
+            "held_out": self.held_out,
+            "definition": self.definition,
+        }
+        write_whole({file: lambda part: np.savez_compressed(part, **arrays)})
 
     def pair(self, index: int, threshold: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], float]:
         """Return a probability map in which the threshold has moved to 0.5, its truth, and their F1.

@@ -11,16 +11,14 @@ import numpy as np
 import torch
 
 from lesionwise.errors import InputError
-from train.commandline import training_command
+from train.commandline import COUNT, PATCH, WHOLE, refuse_what_has_no_effect, training_command
 from train.metric_network.network_outputs import HELD_OUT_OF, NetworkOutputs
 from train.metric_network.targets import DEFINITIONS
 from train.patches import PatchSettings
 from train.segmentation.stages import FOLDER as STAGES
 from train.segmentation.stages import load_network
 from train.segmentation.validation import predict
-from train.sources import EXISTING, FOLDER, SHARD_SEED, open_sources, source_options
-
-SOURCES = ("backgrounds", "shapes", "data", "cache", "fold", "synthetic_share")
+from train.sources import EXISTING, FOLDER, SHARD_SEED, needs_of_sources, open_sources, source_options
 
 
 @training_command("record-outputs")
@@ -36,10 +34,10 @@ SOURCES = ("backgrounds", "shapes", "data", "cache", "fold", "synthetic_share")
     type=click.IntRange(min=2),
     help="Patches for each stage; a fifth of them from pairs or patients that are held out.",
 )
-@click.option("--patch", default=64, show_default=True, help="Edge of a patch in voxels.")
+@click.option("--patch", type=PATCH, default=64, show_default=True, help="Edge of a patch in voxels.")
 @click.option("--definition", type=click.Choice(DEFINITIONS), default="organisers", show_default=True)
-@click.option("--threads", default=2, show_default=True)
-@click.option("--seed", default=1, show_default=True)
+@click.option("--threads", type=COUNT, default=2, show_default=True)
+@click.option("--seed", type=WHOLE, default=1, show_default=True)
 @source_options
 def main(
     run: tuple[Path, ...],
@@ -53,6 +51,7 @@ def main(
     **source: Any,
 ) -> None:
     """Record the outputs of every stage of the runs, and of every checkpoint, on patches that differ between them."""
+    refuse_what_has_no_effect(*needs_of_sources(source["data"]))
     files = [*checkpoint, *(file for folder in run for file in stages_of(folder))]
     if not files:
         raise InputError("there is nothing to record from; name a --run or a --checkpoint")

@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from train.commandline import OneLineErrors
+from lesionwise.errors import UsageError
+from train.commandline import COUNT, PATCH, WHOLE, OneLineErrors
 from train.lesion_shapes import read_shapes
 from train.metric_network.files import load_metric_network
-from train.metric_network.mask_pairs import MaskPairs, PairBatch, PairSettings
+from train.metric_network.mask_pairs import SMALLEST_PATCH, MaskPairs, PairBatch, PairSettings
 from train.metric_network.network import MetricNetwork
 from train.metric_network.network_outputs import NetworkOutputs, left_for_training
 from train.metric_network.targets import BINS, bin_of
@@ -28,6 +29,7 @@ HELD_OUT_SEED = 10_000_019
 
 Values = NDArray[np.floating[Any]]
 
+patch_option = click.option("--patch", type=PATCH, help="Edge of a patch in voxels [default: as trained].")
 held_out_shapes_option = click.option(
     "--shapes", multiple=True, type=EXISTING, help="Real shapes; the held-out ones are used."
 )
@@ -103,6 +105,22 @@ def measure(
     }
 
 
+def patch_edge(network: MetricNetwork, asked: int | None) -> int:
+    """Return the edge of the patches to measure a network on: as asked, by default as it was trained.
+
+    Raises:
+        UsageError: the published head takes no others than those, or they are too small for a balanced F1.
+    """
+    trained = int(network.settings["patch"])
+    if network.settings["head"] == "published" and asked not in (None, trained):
+        raise UsageError(f"--patch {asked}: this network's published head takes patches of {trained} only")
+    if (edge := asked or trained) < SMALLEST_PATCH:
+        raise UsageError(
+            f"--patch {edge}: F1 cannot be balanced in patches below {SMALLEST_PATCH}; take larger ones"
+        )
+    return edge
+
+
 def table(results: dict[str, Accuracy]) -> str:
     """Return the accuracies as a Markdown table, a column each."""
     rows = [["pairs", *(str(sum(a.bin_count)) for a in results.values())]]
@@ -162,13 +180,15 @@ def write_report(results: dict[str, tuple[Values, Values]], folder: Path, title:
 @click.command(cls=OneLineErrors)
 @click.argument("metric_network", type=click.Path(exists=True, path_type=Path))
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path))
-@click.option("--pairs", default=1000, show_default=True, help="Held-out pairs, rounded to whole groups.")
-@click.option("--patch", type=int, help="Edge of a patch in voxels [default: as trained].")
+@click.option(
+    "--pairs", default=1000, show_default=True, type=COUNT, help="Held-out pairs, rounded to whole groups."
+)
+@patch_option
 @held_out_shapes_option
 @click.option(
     "--network-outputs", type=click.Path(exists=True, path_type=Path), help="The held-out ones are mixed in."
 )
-@click.option("--seed", default=1, show_default=True)
+@click.option("--seed", default=1, show_default=True, type=WHOLE)
 def main(
     metric_network: Path,
     output: Path,
@@ -180,8 +200,10 @@ def main(
 ) -> None:
     """Measure METRIC_NETWORK, a file or a run's folder, on held-out pairs."""
     network, step = load_metric_network(metric_network)
-    size = patch or int(network.settings["patch"])
-    outputs = NetworkOutputs.load(network_outputs).part(is_held_out=True) if network_outputs else None
+    size = patch_edge(network, patch)
+    outputs = None
+    if network_outputs:
+        outputs = NetworkOutputs.load(network_outputs, size, network.definition).part(is_held_out=True)
     boxes = left_for_training(read_shapes(shapes), is_held_out=True)
     settings = PairSettings(size=size, definition=network.definition)
     results = measure(network, settings, pairs, seed, real_boxes=boxes, outputs=outputs)

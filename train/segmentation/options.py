@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 import click
 
+from lesionwise.commands.options import NumberRange
 from lesionwise.overlap import Mode
+from train.commandline import COUNT, NOT_NEGATIVE, PATCH, POSITIVE, SHARE, WHOLE, WIDTH
 from train.metric_network.targets import DEFINITIONS
 from train.patches import PatchSettings
 from train.sources import EXISTING, FOLDER, source_options
@@ -91,39 +93,51 @@ _OPTIONS = (
         "A checkpoint, or a run's folder, to take the averaged weights from; a narrower network is grown.",
         type=EXISTING,
     ),
-    _option("--patch", "Edge of a patch in voxels."),
-    _option("--batch", "Patches per step, over all processes."),
-    _option("--shards", "Streams that a batch is put together from; 0: one a process."),
-    _option("--around-new", "Share of patches around a new lesion."),
-    _option("--around-old", "Share of patches around an old lesion; the rest lies anywhere in the brain."),
-    _option("--pairs-in-block", "Pairs of time points that are alive at once."),
-    _option("--patches-per-pair", "Patches drawn from a pair; 0: as many as its making is worth."),
+    _option("--patch", "Edge of a patch in voxels.", type=PATCH),
+    _option("--batch", "Patches per step, over all processes.", type=COUNT),
+    _option("--shards", "Streams that a batch is put together from; 0: one a process.", type=WHOLE),
+    _option("--around-new", "Share of patches around a new lesion.", type=SHARE),
+    _option(
+        "--around-old",
+        "Share of patches around an old lesion; the rest lies anywhere in the brain.",
+        type=SHARE,
+    ),
+    _option("--pairs-in-block", "Pairs of time points that are alive at once.", type=COUNT),
+    _option(
+        "--patches-per-pair", "Patches drawn from a pair; 0: as many as its making is worth.", type=WHOLE
+    ),
     _option("--iqda/--no-iqda", "Image quality augmentation of each time point."),
     _option("--turns/--no-turns", "Right-angle turns and mirrors."),
-    _option("--width", "Channels of the first convolution (24 is the published network)."),
-    _option("--dropout", "After each max-pooling."),
-    _option("--cross-entropy", "Weight of cross-entropy beside 1 - Dice."),
+    _option("--width", "Channels of the first convolution (24 is the published network).", type=WIDTH),
+    _option("--dropout", "After each max-pooling.", type=NumberRange(0, 1, max_open=True)),
+    _option("--cross-entropy", "Weight of cross-entropy beside 1 - Dice.", type=NOT_NEGATIVE),
     _option("--lesion-loss", "The lesion-wise term.", type=click.Choice(LESION_LOSSES)),
-    _option("--alpha", "Weight of the lesion-wise term (0.5 and the blob loss: as that was published)."),
+    _option(
+        "--alpha",
+        "Weight of the lesion-wise term (0.5 and the blob loss: as that was published).",
+        type=NOT_NEGATIVE,
+    ),
     _option(
         "--balance-gradients/--no-balance-gradients", "Alpha weighs the two terms' gradients, not values."
     ),
     _option("--metric-network", "The file or folder of a trained metric network.", type=EXISTING),
     _option("--definition", "Of the lesion-wise F1 in validation.", type=click.Choice(DEFINITIONS)),
-    _option("--refresh-metric", "Fine-tune F on the current outputs every so many epochs; 0: never."),
-    _option("--refresh-patches", "Fresh patches whose outputs F sees at each refreshing."),
-    _option("--refresh-steps", "Optimiser steps of each refreshing."),
-    _option("--rate", "Learning rate of Adam."),
+    _option(
+        "--refresh-metric", "Fine-tune F on the current outputs every so many epochs; 0: never.", type=WHOLE
+    ),
+    _option("--refresh-patches", "Fresh patches whose outputs F sees at each refreshing.", type=COUNT),
+    _option("--refresh-steps", "Optimiser steps of each refreshing.", type=COUNT),
+    _option("--rate", "Learning rate of Adam.", type=POSITIVE),
     _option("--schedule", "Course of the learning rate.", type=click.Choice(["constant", "cosine"])),
-    _option("--average", "Decay of the averaged weights."),
-    _option("--minutes", "Wall time over all starts of the run."),
-    _option("--steps", "Optimiser steps over all starts of the run."),
-    _option("--log-steps", "Steps between two lines of the log, each the mean over them."),
-    _option("--epoch-steps", "Steps between two validations."),
-    _option("--validation-patches", "Held-out patches measured after each epoch; 0: none."),
+    _option("--average", "Decay of the averaged weights.", type=SHARE),
+    _option("--minutes", "Wall time over all starts of the run.", type=POSITIVE),
+    _option("--steps", "Optimiser steps over all starts of the run.", type=COUNT),
+    _option("--log-steps", "Steps between two lines of the log, each the mean over them.", type=COUNT),
+    _option("--epoch-steps", "Steps between two validations.", type=COUNT),
+    _option("--validation-patches", "Held-out patches measured after each epoch; 0: none.", type=WHOLE),
     _option("--save-stages/--no-save-stages", "Keep the network after epochs 1, 2, 4, 8 and so on."),
-    _option("--workers", "Loader processes, for each process."),
-    _option("--threads", "Threads of the network."),
+    _option("--workers", "Loader processes, for each process.", type=WHOLE),
+    _option("--threads", "Threads of the network.", type=COUNT),
     _option("--device", "Where the network runs.", type=click.Choice(["cpu", "cuda"])),
     _option(
         "--precision",
@@ -133,7 +147,7 @@ _OPTIONS = (
     _option(
         "--compile/--no-compile", "Let torch.compile fuse the network; on a CPU it needs a C++ compiler."
     ),
-    _option("--seed", "Of everything that is drawn."),
+    _option("--seed", "Of everything that is drawn.", type=WHOLE),
 )
 
 

@@ -1,12 +1,11 @@
 """The segmentation network at stages of its training: kept in `stages/` of a run, for the metric network to learn from."""
 
-import pickle
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from lesionwise.errors import InputError
 from lesionwise.network import UNet
+from train.checkpoints import load_checkpoint, save_checkpoint
 from train.loop import CHECKPOINT
 
 FOLDER = "stages"
@@ -21,9 +20,7 @@ def save_stage(folder: Path, network: UNet, epoch: int) -> Path:
     """Keep the network's current parameters and return the file."""
     file = folder / FOLDER / f"epoch-{epoch:05d}.pt"
     file.parent.mkdir(exist_ok=True)
-    part = file.with_suffix(".part")
-    torch.save({"network": network.state_dict()}, part)
-    part.replace(file)
+    save_checkpoint(file, {"network": network.state_dict()})
     return file
 
 
@@ -36,15 +33,16 @@ def load_network(path: Path) -> UNet:
         InputError: there is no such file, or it holds no segmentation network.
     """
     file = path / CHECKPOINT if path.is_dir() else path
-    try:
-        state = torch.load(file, weights_only=True, map_location="cpu")
-        parameters = state.get("averaged") or state["network"]
-        network = UNet(width=len(parameters["encoder1.0.weight"]), dropout=0.0)
-        network.load_state_dict(parameters)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{file}: there is no checkpoint; name a run's folder or a file of its stages"
-        ) from error
-    except (pickle.UnpicklingError, RuntimeError, KeyError, AttributeError, EOFError) as error:
-        raise InputError(f"{file}: this holds no segmentation network; name a checkpoint of one") from error
+    return load_checkpoint(
+        file,
+        _network_of,
+        "segmentation network",
+        "name a run's folder, its checkpoint or a file of its stages",
+    )
+
+
+def _network_of(state: Mapping[str, Any]) -> UNet:
+    parameters = state.get("averaged") or state["network"]
+    network = UNet(width=len(parameters["encoder1.0.weight"]), dropout=0.0)
+    network.load_state_dict(parameters)
     return network.eval()

@@ -14,27 +14,22 @@ from lesionwise.winograd import accelerate
 from train import distributed
 from train.augmentation import Augmentation
 from train.growth import grown
-from train.loop import Averaged, Run, learning_rate
+from train.loop import Averaged, Run, Stateful, learning_rate
 from train.metric_network.files import load_metric_network
-from train.metric_network.mask_pairs import MaskPairs, PairSettings
-from train.metric_network.network import MetricNetwork
-from train.metric_network.report import HELD_OUT_SEED, accuracy, estimated, held_out_batches
+from train.metric_network.mask_pairs import SMALLEST_PATCH
 from train.patches import Batch, PatchSettings, make_loader
+from train.segmentation.best import Best
 from train.segmentation.blob_loss import blob_loss
 from train.segmentation.cc_dice import cc_dice_loss
+from train.segmentation.epochs import Epochs
 from train.segmentation.metric_loss import MetricLoss
 from train.segmentation.objective import LesionLoss, Objective
 from train.segmentation.options import Options
-from train.segmentation.refresh import Refresh
-from train.segmentation.stages import is_stage, load_network, save_stage
-from train.segmentation.validation import Validation
+from train.segmentation.stages import load_network
 from train.sources import Sources, TrainingStream, open_sources
 
 GROWTH_NOISE = 0.2
 """Of the kernels of a network grown from a narrower one, relative to their spread: enough to tell the copies apart."""
-
-WORST_ERROR = 0.15
-"""A metric network with a larger mean error on balanced pairs teaches little: 0.25 is what a constant 0.5 gets."""
 
 
 def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
@@ -65,7 +60,10 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
         network.load_state_dict(grown(start, network, GROWTH_NOISE, options.seed))
     optimizer = torch.optim.Adam(network.parameters(), lr=options.rate, betas=(0.9, 0.999))
     learned = lesion_loss if isinstance(lesion_loss, MetricLoss) else None
-    more = {"metric_network": learned.metric_network} if learned and options.refresh_metric else {}
+    best = Best(options.output)
+    more: dict[str, Stateful] = {"best": best}
+    if learned and options.refresh_metric:
+        more["metric_network"] = learned.metric_network
     run = Run(
         options.output,
         network,
@@ -97,7 +95,7 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
         lambda progress: learning_rate(options.rate, options.schedule, progress, run.step),
         log_steps=options.log_steps,
         epoch_steps=options.epoch_steps,
-        on_epoch=_Epochs(options, sources, settings, network, learned),
+        on_epoch=Epochs(options, sources, settings, network, learned, run, best),
     )
     distributed.stop()
     return run
@@ -148,66 +146,6 @@ def patch_settings(options: Options, shards: int = 1) -> PatchSettings:
     )
 
 
-class _Epochs:
-    """What happens at the end of an epoch in process 0: validation and stages; in all: refreshing F."""
-
-    def __init__(
-        self,
-        options: Options,
-        sources: Sources,
-        settings: PatchSettings,
-        network: UNet,
-        learned: MetricLoss | None,
-    ) -> None:
-        self.options, self.sources, self.settings = options, sources, settings
-        self.network, self.learned = network, learned
-        self.refresh = Refresh(
-            options.refresh_metric,
-            options.refresh_patches,
-            options.refresh_steps,
-            definition=options.definition,
-        )
-        self.validation: Validation | None = None
-        if options.validation_patches and not distributed.rank():
-            images, truths = sources.held_out(settings, options.validation_patches, options.seed)
-            self.validation = Validation(images, truths, options.definition)
-
-    def __call__(self, epoch: int) -> dict[str, float]:
-        """Return what is logged."""
-        metric_network = self.learned.metric_network if self.learned else None
-        values: dict[str, float] = {}
-        if epoch == 0 and metric_network is not None and not distributed.rank():
-            values |= check_metric_network(metric_network, self.settings.size, self.options)
-        if self.validation is not None:
-            values |= self.validation.measure(self.network, metric_network)
-        if self.options.save_stages and is_stage(epoch) and not distributed.rank():
-            save_stage(self.options.output, self.network, epoch)
-        if (
-            self.learned
-            and self.options.refresh_metric
-            and epoch
-            and epoch % self.options.refresh_metric == 0
-        ):
-            # Validation came first: its gap is that of the F that this epoch was trained with.
-            values |= self.refresh.run(
-                self.learned, self.network, self.sources, self.settings, self.options.seed, epoch
-            )
-        return values
-
-
-def check_metric_network(network: MetricNetwork, size: int, options: Options) -> dict[str, float]:
-    """Measure F on a hundred balanced pairs for the log, and print a warning where it knows nothing or cannot matter."""
-    pairs = MaskPairs(PairSettings(size, 10, definition=options.definition), options.seed + HELD_OUT_SEED)
-    result = accuracy(*estimated(network, held_out_batches(pairs, 100)))
-    if result.mae > WORST_ERROR:
-        print(
-            f"warning: the metric network's mean error is {result.mae:.3f} (a constant 0.5 has 0.25): is it trained?"
-        )
-    if options.alpha == 0:
-        print("warning: alpha is 0, so that the metric network has no effect")
-    return {"metric_network/mae": result.mae, "metric_network/pearson": result.pearson}
-
-
 def _shards(options: Options) -> int:
     """Return how many streams a batch is put together from."""
     shards = options.shards or distributed.processes()
@@ -229,6 +167,10 @@ def _lesion_loss(options: Options, device: torch.device) -> LesionLoss | None:
         return None
     if options.metric_network is None:
         raise UsageError("--lesion-loss metric-network needs a trained one; name it with --metric-network")
+    if options.patch < SMALLEST_PATCH:
+        raise UsageError(
+            f"--patch {options.patch}: a metric network needs patches of {SMALLEST_PATCH} or more"
+        )
     network, steps = load_metric_network(options.metric_network)
     if network.settings["head"] == "published" and network.settings["patch"] != options.patch:
         raise UsageError(
