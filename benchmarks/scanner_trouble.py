@@ -23,7 +23,8 @@ from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.common_space import resample
 from lesionwise.engine import Engine, Settings
 from lesionwise.errors import PreprocessingError
-from lesionwise.pipeline import finish_case, prepare_case, read_case
+from lesionwise.pipeline import finish_case
+from lesionwise.prepared_case import prepare_case, read_case
 from lesionwise.progress import Lines, Progress
 from lesionwise.volume import Volume, on_grid, read_mask, read_volume, write_image_like
 

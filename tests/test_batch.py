@@ -24,7 +24,8 @@ from lesionwise.case_files import Case
 from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.engine import Engine, Settings
 from lesionwise.inference import Windows, predict_in_memory
-from lesionwise.pipeline import finish_case, prepare_case, segment_case
+from lesionwise.pipeline import finish_case, segment_case
+from lesionwise.prepared_case import prepare_case
 from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.progress import Progress
 from lesionwise.weights import MANIFEST

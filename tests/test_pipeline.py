@@ -15,7 +15,7 @@ import torch
 from small_case import new_lesions, write_case, write_weights
 from stored_otherwise import WAYS, dice, dice_mapped_back, store
 
-from lesionwise import cli, pipeline, scan_pair
+from lesionwise import cli, pipeline, prepared_case, scan_pair
 from lesionwise.case_files import Case
 from lesionwise.engine import Engine, Settings
 from lesionwise.errors import InputError, PreprocessingError, UsageError
@@ -113,7 +113,7 @@ def test_the_table_says_what_was_done_and_names_no_file(reference, stored):
 def test_time_points_that_are_apart_are_told_in_the_table_and_warned_of(
     segment, stored, weights, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(pipeline, "registration_residual_mm", lambda *_: 3.141)
+    monkeypatch.setattr(prepared_case, "registration_residual_mm", lambda *_: 3.141)
     plain = Settings(weights=weights, device="cpu", recipe=Recipe(bias_correction=False, denoising=False))
     table = segment(*stored, tmp_path / "mask.nii.gz", settings=plain)
     assert table["registration_residual_mm"] == 3.14

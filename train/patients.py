@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.errors import InputError
-from lesionwise.pipeline import prepare_pair
+from lesionwise.prepared_case import prepare_pair
 from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES
 from lesionwise.progress import Progress
 from lesionwise.scan_pair import WORKING_ORDER, find_brain, leave_out_unseen

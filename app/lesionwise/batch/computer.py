@@ -15,7 +15,8 @@ from lesionwise.engine import Engine, Settings
 from lesionwise.errors import STALE, InputError, explain, trace, visible
 from lesionwise.files import make_folder
 from lesionwise.memory import free_bytes
-from lesionwise.pipeline import PreparedCase, finish_case, prepare_case, read_case
+from lesionwise.pipeline import finish_case
+from lesionwise.prepared_case import PreparedCase, prepare_case, read_case
 from lesionwise.preprocessing.recipe import CPU
 from lesionwise.progress import Display, Progress
 
