@@ -9,6 +9,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import click
+
 from benchmarks.table import markdown, merged, regressions
 
 MODULES = (
@@ -28,21 +30,26 @@ MODULES = (
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
-def main(arguments: list[str]) -> int:
-    """Run the modules named, or all; return 1 where --check finds something worse."""
-    check = "--check" in arguments
+@click.command()
+@click.argument("modules", nargs=-1, type=click.Choice(MODULES), metavar="[MODULE]...")
+@click.option(
+    "--check", is_flag=True, help="Store nothing; fail where a ratio is worse by more than a fifth."
+)
+def main(modules: tuple[str, ...], check: bool) -> None:
+    """Measure the modules named, or all, and store their rows in RESULTS.md."""
     stored = RESULTS.read_text() if RESULTS.exists() else ""
     worse = []
-    for name in [argument for argument in arguments if argument != "--check"] or MODULES:
+    for name in modules or MODULES:
         rows = list(import_module(f"benchmarks.{name}").rows())
-        print(*(f"{row.name}: {row.ratio:.3g}" for row in rows), sep="\n", flush=True)
+        click.echo("\n".join(f"{row.name}: {row.ratio:.3g}" for row in rows))
         worse += regressions(rows, stored)
         if not check:
             RESULTS.write_text(merged(RESULTS.read_text() if RESULTS.exists() else "", markdown(rows)))
     for line in worse:
-        print(f"worse by more than a fifth: {line}", file=sys.stderr)
-    return int(check and bool(worse))
+        click.echo(f"worse by more than a fifth: {line}", err=True)
+    if check and worse:
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()
