@@ -133,7 +133,7 @@ weights:  ## repeat what made weights/, over four hours, the last minutes on a G
 	$(BIN)/python -m train.export $(RUN)/wide/checkpoint.pt --facts weights/manifest.json \
 	    --threshold 0.5 --peak 0.99 --output $(WEIGHTS)
 	@echo "$(WEIGHTS)/manifest.json keeps the facts of the run before: bring commit, steps and minutes up to date."
-	@echo "Still to do, some minutes each, for calibrated probabilities, the confidence of lesions and the peak moved alike:"
+	@echo "Still to do, in about half an hour of one processor, for calibrated probabilities, the confidence of lesions and the peak moved alike:"
 	@echo "  $(BIN)/python -m train.synthetic_validation --network $(WEIGHTS) --cases runs/synthetic-cases --backgrounds $(BACKGROUNDS)$(foreach shapes,$(SHAPES), --shapes $(shapes)) --json $(RUN)/scores.json"
 	@echo "  $(BIN)/python -m train.calibrate $(RUN)/scores.json --manifest $(WEIGHTS)/manifest.json"
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from lesionwise.commands.options import NumberRange
+from lesionwise.commands.options import NumberRange, was_given
 from lesionwise.errors import InputError, LesionwiseError, UsageError
 from lesionwise.network import DOWNSAMPLING, GROUPS
 
@@ -46,13 +45,10 @@ def refuse_what_has_no_effect(*needs: Need) -> None:
 
     Of the command that runs, and of its recipe. An option that is off (0, no) is let pass.
     """
-    context = click.get_current_context()
+    parameters = click.get_current_context().params
     for flag, has_effect, needed in needs:
         name = flag.removeprefix("--").replace("-", "_")
-        is_given = context.get_parameter_source(name) is not ParameterSource.DEFAULT and context.params.get(
-            name
-        )
-        if is_given and not has_effect:
+        if was_given(name) and parameters.get(name) and not has_effect:
             raise UsageError(f"{flag} has no effect here; add {needed}, or leave it out")
 
 

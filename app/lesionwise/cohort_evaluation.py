@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ class Cohort:
 
     cases: list[Case]
     without_truth: list[str]
-    masks: list[Path] = field(default_factory=list)
+    masks: list[Path]
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ A message is one line: what is wrong, in which file, what to do. The command lin
 the Python interface raises it.
 """
 
-import re
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import ClassVar
+
+from lesionwise.texts import one_line
 
 
 class LesionwiseError(Exception):
@@ -33,6 +34,10 @@ class PreprocessingError(LesionwiseError):
     """A preprocessing step failed its gate (for example: no brain of plausible size was found)."""
 
     exit_code = 4
+
+
+TIMES = ("time 1", "time 2")
+"""What messages call the two scans."""
 
 
 @contextmanager
@@ -98,17 +103,6 @@ def explain(error: BaseException) -> tuple[str, int]:
             message = f"unexpected {type(error).__name__}: {_first_line(error)}; --debug shows where"
             code = LesionwiseError.exit_code
     return one_line(message), code
-
-
-def one_line(text: str) -> str:
-    """Return a text of several lines, perhaps, as one, `visible`."""
-    return visible(" ".join(text.split()))
-
-
-def visible(text: str) -> str:
-    r"""Return a text with control characters and ends of lines as escapes, such as \x1b: names of files may hold them."""
-    control = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
-    return re.sub(control, lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lesionwise.errors import InputError, UsageError
+from lesionwise.texts import readable
 
 Writer = Callable[[BinaryIO], object]
 """Writes the content of one file to the open file it is given."""
@@ -95,15 +96,15 @@ def write_whole(writers: Mapping[Path, Writer], outdated: Iterable[Path] = ()) -
     aside: dict[Path, Path] = {}
     try:
         for path, write in writers.items():
-            with _for_people(path):
+            with writing(path):
                 temporary[path] = _temporary_name(path)
                 _write_new(temporary[path], write)
         for path in [*list(writers)[1:], *outdated]:
-            with _for_people(path):
+            with writing(path):
                 aside[path] = _temporary_name(path)
                 _set_aside(path, aside[path])
         for path in writers:
-            with _for_people(path):
+            with writing(path):
                 os.replace(temporary[path], path)  # noqa: PTH105 - the one call that says "in one step"
     finally:
         if any(temporary[path].exists() for path in list(temporary)[:1]):  # no new file has its name
@@ -123,11 +124,6 @@ def json_writer(content: Mapping[str, Any]) -> Writer:
 def text_writer(text: str) -> Writer:
     """Return what writes a text, made `readable`, in UTF-8."""
     return lambda file: file.write(readable(text).encode())
-
-
-def readable(text: str) -> str:
-    r"""Return a text with the bytes of file names that are no UTF-8 as escapes, such as \xe9: it can be written anywhere."""
-    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def content(write: Writer) -> bytes:
@@ -221,8 +217,8 @@ def _short_name(path: Path) -> str:
 
 
 @contextmanager
-def _for_people(path: Path) -> Iterator[None]:
-    """Turn an `OSError` into the `InputError` that says that `path` cannot be written."""
+def writing(path: Path) -> Iterator[None]:
+    """Write to `path` inside: turns an `OSError` into the `InputError` that says that `path` cannot be written."""
     try:
         yield
     except OSError as error:

@@ -48,8 +48,7 @@ def finish_case(
     """Run the network over a prepared case, find the lesions, write the outputs; return as `segment_case`."""
     study, inside = prepared.study, prepared.inside
     probability, windows = predict(prepared.pair, inside, engine, progress)
-    probability = study.to_output(in_order_of(probability, inside, prepared.brain))
-    probability = np.where(searched(prepared), probability, np.float32(0))
+    probability = to_output(in_order_of(probability, inside, prepared.brain), prepared)
     with progress.step("finding lesions"):
         mask = find_lesions(probability, study.output.spacing_mm, engine.operating_point)
         lesions = lesion_table(
@@ -86,13 +85,15 @@ def finish_case(
     return report
 
 
-def searched(prepared: PreparedCase) -> NDArray[np.bool_]:
-    """Return where lesions are looked for, on the grid of the outputs: the brain, nothing outside a mask that was given."""
+def to_output(probability: Floats, prepared: PreparedCase) -> Floats:
+    """Bring a map, 0 outside the brain, to the grid of the outputs; there, too, it is 0 outside, and outside a given mask."""
     study, pair = prepared.study, prepared.scans.pair
     if study.way_back is None:
-        return np.asarray(prepared.brain.data)
-    brain = study.to_output(prepared.brain.data.astype(np.float32)) > 0.5
-    return brain & pair.brain.data if pair.brain and study.output is pair.time1 else brain
+        return probability
+    brain = study.mask_to_output(prepared.brain.data)
+    if pair.brain and study.output is pair.time1:
+        brain &= pair.brain.data
+    return np.where(brain, study.to_output(probability), np.float32(0))
 
 
 def predict(pair: PreparedPair, brain: Volume, engine: Engine, progress: Progress) -> tuple[Floats, Windows]:

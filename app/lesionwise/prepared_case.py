@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lesionwise.case_description import file_hashes
 from lesionwise.case_files import Case
 from lesionwise.engine import Settings
-from lesionwise.errors import about
+from lesionwise.errors import TIMES, about
 from lesionwise.files import check_outputs, unchanged
 from lesionwise.network_grid import NetworkGrid, network_grid
 from lesionwise.plausibility import (
@@ -25,7 +25,6 @@ from lesionwise.preprocessing.recipe import CPU, Recipe, preprocess_pair
 from lesionwise.preprocessing.registration_residual import registration_residual_mm
 from lesionwise.progress import Progress
 from lesionwise.scan_pair import (
-    TIMES,
     WORKING_ORDER,
     ScanPair,
     Study,
@@ -112,9 +111,12 @@ def prepare_case(
 def oddities(case: PreparedCase) -> Iterator[str]:
     """Yield in what a case is unlike those that the program was made for: lines for the report's `warnings`."""
     study, scans, seen = case.study, case.scans.pair, case.pair
-    for name, as_read, on_grid, prepared in (
-        (TIMES[0], scans.time1, study.time1, seen.time1),
-        (TIMES[1], scans.time2, study.time2, seen.time2),
+    for name, as_read, on_grid, prepared in zip(
+        TIMES,
+        (scans.time1, scans.time2),
+        (study.time1, study.time2),
+        (seen.time1, seen.time2),
+        strict=True,
     ):
         yield from implausible_resolution(name, as_read.spacing_mm)
         yield from implausible_scan(name, on_grid.data, case.brain.data, on_grid.spacing_mm)

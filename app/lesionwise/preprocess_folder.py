@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lesionwise.challenge_layout import TIME1, TIME2, TRUTHS
-from lesionwise.errors import STALE, InputError, SomeCasesError, explain, trace, visible
+from lesionwise.errors import STALE, InputError, SomeCasesError, explain, trace
 from lesionwise.preprocess_case import REPORT, PreprocessCase
+from lesionwise.texts import visible
 
 PreprocessOne = Callable[[PreprocessCase], object]
 

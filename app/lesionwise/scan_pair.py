@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionwise.common_space import HalfwaySpace, halfway_space, inverse, resample
-from lesionwise.errors import InputError, PreprocessingError, about
+from lesionwise.errors import TIMES, InputError, PreprocessingError, about
 from lesionwise.preprocessing.brain_extraction import gate_brain_masks, not_a_brain
 from lesionwise.preprocessing.brain_routes import DEFAULT_EXTRACTION, Extractor, by_first_route
 from lesionwise.preprocessing.field_of_view import seen_by_both
@@ -23,9 +23,6 @@ WORKING_ORDER = "LPS"
 Bias correction and denoising depend a little on the order of the voxels. In this order, the usual one of
 scans converted from DICOM, they equal Anima's on the file as stored.
 """
-
-TIMES = ("time 1", "time 2")
-"""What messages call the two scans."""
 
 REGISTER_ADVICE = "add --register, or bring them on one grid with another tool"
 
@@ -74,6 +71,10 @@ class Study:
     def to_output(self, array: Floats) -> Floats:
         """Bring an array on the common grid to the grid of `output`."""
         return self.way_back(array) if self.way_back else array
+
+    def mask_to_output(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Bring a mask on the common grid to the grid of `output`: what lies in it by more than half."""
+        return self.to_output(mask.astype(np.float32)) > 0.5 if self.way_back else mask
 
     def as_json(self) -> dict[str, Any]:
         """Return what a report holds of the way to the common grid."""

@@ -12,13 +12,14 @@ from lesionwise.batch.layouts import BatchCase
 from lesionwise.batch.tables import DONE, FAILED, CaseResult
 from lesionwise.case_description import describe_computation
 from lesionwise.engine import Engine, Settings
-from lesionwise.errors import STALE, InputError, explain, trace, visible
+from lesionwise.errors import STALE, InputError, explain, trace
 from lesionwise.files import make_folder
 from lesionwise.memory import free_bytes
 from lesionwise.pipeline import finish_case
 from lesionwise.prepared_case import PreparedCase, prepare_case, read_case
 from lesionwise.preprocessing.recipe import CPU
 from lesionwise.progress import Display, Progress
+from lesionwise.texts import visible
 
 ROOM_FOR_TWO_CASES_GB = 8.0
 """Two pairs of whole heads of 1 mm voxels take up to 3 GB each; the rest is room for finer ones."""

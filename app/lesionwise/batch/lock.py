@@ -7,7 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from lesionwise.errors import InputError, UsageError
+from lesionwise.errors import UsageError
+from lesionwise.files import writing
 
 LOCK = ".lesionwise-batch.lock"
 
@@ -19,12 +20,8 @@ def alone_in(target: Path) -> Iterator[None]:
     Raises `UsageError` where another batch holds it, `InputError` where its file cannot be made.
     """
     path = target / LOCK
-    try:
+    with writing(path):
         file = path.open("wb")
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror}); choose another place or free this one"
-        ) from error
     with file:
         if not _locked(file, path):
             raise UsageError(

@@ -14,8 +14,8 @@ def finished_report(case: Case, computation: Mapping[str, Any]) -> dict[str, Any
 
     Complete: every output that is asked for now is there, and was written with the table: the mask has the sha256 that it
     tells, and a page or a map of an earlier start would tell of another mask; and the table has what those of the cohort
-    tell. Current: the report's sha256 of each
-    input and what `case_description.describe_computation` told then are what they are now.
+    tell. Current: the report's sha256 of each input and what `case_description.describe_computation` told then are what they
+    are now.
     """
     report = earlier_report(case.table)
     if report is None or not _can_be_told(report):

@@ -18,10 +18,11 @@ from lesionwise.batch.tables import (
     is_cohort_table,
     lesions_table,
 )
-from lesionwise.errors import UsageError, visible
+from lesionwise.errors import UsageError
 from lesionwise.files import check_outputs, text_writer, write_whole
 from lesionwise.progress import Progress
 from lesionwise.report.cohort import COHORT_PAGE, cohort_page
+from lesionwise.texts import visible
 
 COHORT_FILES = COHORT_TABLE, LESION_TABLE, COHORT_PAGE
 

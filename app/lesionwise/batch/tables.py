@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lesionwise.errors import visible
+from lesionwise.texts import visible
 
 COHORT_TABLE, LESION_TABLE = "cohort.csv", "lesions.csv"
 

@@ -12,7 +12,8 @@ from lesionwise.commands.options import (
     segmentation_options,
     settings_from,
 )
-from lesionwise.errors import SomeCasesError, UsageError, visible
+from lesionwise.errors import SomeCasesError, UsageError
+from lesionwise.texts import readable, visible
 
 
 @click.command("batch", context_settings={"show_default": True})
@@ -80,7 +81,7 @@ def command(
     from lesionwise.batch.layouts import Extras, find_cases, unpaired_subjects, write_bids_description
     from lesionwise.batch.lock import alone_in
     from lesionwise.batch.run import check_replaceable, run_batch
-    from lesionwise.files import make_folder, readable
+    from lesionwise.files import make_folder
     from lesionwise.progress import show_progress
 
     settings = settings_from(**options)

@@ -9,6 +9,7 @@ import click
 from lesionwise.challenge_layout import GROUND_TRUTH, SEGMENTATION
 from lesionwise.commands.options import FILE, FOLDER, debug_option
 from lesionwise.errors import UsageError
+from lesionwise.texts import readable
 
 if TYPE_CHECKING:
     from lesionwise.overlap import Thresholds
@@ -95,7 +96,7 @@ def _evaluate_cohort(
 ) -> None:
     from lesionwise.cohort_evaluation import evaluate_cohort, find_cohort, scores_table
     from lesionwise.cohort_summary import summarize, summary_lines
-    from lesionwise.files import Writer, check_outputs, readable, text_writer, write_whole
+    from lesionwise.files import Writer, check_outputs, text_writer, write_whole
 
     cohort = find_cohort(prediction_folder, truth_folder, **names)
     check_outputs([path for path in (output, summary_file) if path], cohort.masks)

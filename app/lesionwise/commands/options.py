@@ -125,10 +125,14 @@ brain_extraction_option = click.option(
 )
 
 
+def was_given(name: str) -> bool:
+    """Tell whether an option of the command that runs (`name`: of its parameter) was given: typed, or by a recipe."""
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
 def refuse_needless_extraction(brain_mask: Path | None) -> None:
     """Raise `UsageError` where both a brain mask and a way to find the brain were asked for: one would do nothing."""
-    source = click.get_current_context().get_parameter_source("brain_extraction")
-    if brain_mask and source is not ParameterSource.DEFAULT:
+    if brain_mask and was_given("brain_extraction"):
         raise UsageError(
             "--brain-extraction finds the brain, and --brain-mask gives it; leave one of them out"
         )

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from lesionwise.commands.options import (
     FILE,
@@ -17,6 +16,7 @@ from lesionwise.commands.options import (
     refuse_needless_extraction,
     register_option,
     threads_option,
+    was_given,
 )
 from lesionwise.errors import UsageError
 
@@ -74,9 +74,7 @@ def command(
     from lesionwise.progress import show_progress
 
     if template:
-        context = click.get_current_context()
-        asked = context.get_parameter_source("match_histogram") is not ParameterSource.DEFAULT
-        if asked and not recipe.histogram_matching:
+        if was_given("match_histogram") and not recipe.histogram_matching:
             raise UsageError(
                 "--template is for matching histograms, and --no-match-histogram leaves that out"
             )

@@ -15,6 +15,7 @@ from lesionwise.commands.options import (
     segmentation_options,
     settings_from,
 )
+from lesionwise.texts import readable
 
 
 @click.command("segment", context_settings={"show_default": True})
@@ -47,7 +48,6 @@ def command(
     The mask has the grid and the header geometry of time 1; with --register those of time 2, or of --output-grid.
     """
     from lesionwise.case_files import Case
-    from lesionwise.files import readable
     from lesionwise.pipeline import segment_case
     from lesionwise.progress import show_progress
 

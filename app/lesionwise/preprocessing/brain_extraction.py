@@ -20,7 +20,7 @@ from nibabel import affines, orientations
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lesionwise.errors import PreprocessingError, WeightsError
+from lesionwise.errors import TIMES, PreprocessingError, WeightsError
 
 HEAD_MARGIN_MM = 10.0
 SMALLEST_HEAD_PART = 0.01  # of all bright voxels; smaller components are specks in the background
@@ -87,7 +87,8 @@ def gate_brain_masks(
     700 to 2200 ml, one falls apart, or their Dice is 0.85 or less.
     """
     union = mask1 | mask2
-    for name, mask in (("time 1", mask1), ("time 2", mask2), ("both time points together", union)):
+    names = (*TIMES, "both time points together")
+    for name, mask in zip(names, (mask1, mask2, union), strict=True):
         volume_ml = int(mask.sum()) * voxel_volume_mm3 / 1000
         if not PLAUSIBLE_BRAIN_ML[0] <= volume_ml <= PLAUSIBLE_BRAIN_ML[1]:
             raise not_a_brain(

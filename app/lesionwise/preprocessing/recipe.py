@@ -6,12 +6,13 @@ The order is that of the Anima scripts for multiple sclerosis; each step's modul
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lesionwise.errors import PreprocessingError
+from lesionwise.errors import TIMES, PreprocessingError, about
 from lesionwise.preprocessing.bias_field import correct_bias_field
 from lesionwise.preprocessing.denoising import denoise
 from lesionwise.preprocessing.denoising_torch import denoise_on
@@ -81,14 +82,16 @@ def preprocess_pair(
         elif step == "bias correction":
             # One time point makes poor use of several threads, so the two run side by side.
             with ThreadPoolExecutor(min(threads, 2)) as pool:
-                pair = list(pool.map(lambda image: correct_bias_field(image, max(1, threads // 2)), pair))
+                pair = list(pool.map(partial(_corrected, threads=max(1, threads // 2)), TIMES, pair))
         elif step == "denoising":
             for time, image in enumerate(pair):  # each takes its place before the next one takes memory
                 pair[time] = _denoise(image, threads, device)
-        elif step == "histogram matching" and template is not None:
-            pair = [_matched(image, template, threads) for image in pair]
         elif step == "histogram matching":
-            pair[1] = _matched(pair[1], pair[0], threads)
+            _check_varied(pair)
+            if template is None:
+                pair[1] = _matched(pair[1], pair[0], threads)
+            else:
+                pair = [_matched(image, template, threads) for image in pair]
     return pair[0], pair[1]
 
 
@@ -98,14 +101,22 @@ def _masked(image: Image, mask: NDArray[np.bool_]) -> Image:
     return masked
 
 
+def _corrected(name: str, image: Image, threads: int) -> Image:
+    with about(name):
+        return correct_bias_field(image, threads)
+
+
+def _check_varied(pair: list[Image]) -> None:
+    for name, image in zip(TIMES, pair, strict=True):
+        if image.min() == image.max():
+            raise PreprocessingError(
+                f"{name}: it has one value everywhere, and no histogram to match; look at the scan and the brain mask,"
+                " or leave that out (--no-match-histogram)"
+            )
+
+
 def _matched(image: Image, reference: NDArray[np.floating], threads: int) -> Image:
     """Match histograms, but leave zeros zero: an image with a negative voxel would get a grey background."""
-    for role, checked in (("a time point", image), ("the image whose intensities are taken", reference)):
-        if checked.min() == checked.max():
-            raise PreprocessingError(
-                f"histogram matching: {role} has one value everywhere; look at the scans and the brain mask, or leave it out"
-                " (--no-match-histogram)"
-            )
     return np.where(image == 0, np.float32(0), match_histogram(image, reference, threads))
 
 

@@ -55,7 +55,7 @@ def case_images(
     """
     output = study.output
     labels = label_lesions(mask, output.spacing_mm)
-    brain = study.to_output(study.brain.data.astype(np.float32)) > 0.5
+    brain = study.mask_to_output(study.brain.data)
     shown = _grown(brain | mask, output.spacing_mm)
     first, second = (grey_levels(scan, brain, shown) for scan in _scans_on_output(study, as_read))
     box = bounding_box(_turned(shown, output).data)

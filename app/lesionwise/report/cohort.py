@@ -16,8 +16,8 @@ from lesionwise import __version__
 from lesionwise.batch.layouts import BatchCase
 from lesionwise.batch.tables import DONE, FAILED, KEPT, WAITING, CaseResult
 from lesionwise.case_files import also_written
-from lesionwise.errors import one_line, visible
 from lesionwise.report.page import REPORT_PAGE, in_words, page_environment
+from lesionwise.texts import one_line, visible
 
 COHORT_PAGE = "cohort.html"
 

@@ -61,7 +61,7 @@ def place_case(study: Study, mask: Mask, threads: int, progress: Progress) -> Ca
     """
     output = study.output
     scan = study.to_output(study.time2.data)
-    brain = study.to_output(study.brain.data.astype(np.float32)) > 0.5
+    brain = study.mask_to_output(study.brain.data)
     try:
         with itk_threads(threads):
             found = maps_on_scan(scan, brain, output.affine)
