@@ -22,6 +22,7 @@ from train.segmentation.best import Best
 from train.segmentation.blob_loss import blob_loss
 from train.segmentation.cc_dice import cc_dice_loss
 from train.segmentation.epochs import Epochs
+from train.segmentation.hard_patches import hardest
 from train.segmentation.metric_loss import MetricLoss
 from train.segmentation.objective import LesionLoss, Objective
 from train.segmentation.options import Options
@@ -85,6 +86,11 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
 
     def step_loss(batch: Batch) -> tuple[Tensor, dict[str, float]]:
         images, truth = (part.to(device, non_blocking=True) for part in batch)
+        if options.candidates > 1:
+            # Autocast keeps its copies of weights to its end, and those made without gradients have none.
+            with autocast(device, precision):
+                kept = len(images) // options.candidates
+                images, truth = hardest(network, images, truth, kept, options.definition)
         with autocast(device, precision):
             logits = model(images.to(memory_format=torch.channels_last_3d))
         return objective(logits.float(), truth)
@@ -131,14 +137,15 @@ def patch_settings(options: Options, shards: int = 1) -> PatchSettings:
     """Return what the patches of one shard are made of."""
     # A pair takes seconds to make, so that small patches are drawn in greater number.
     per_pair = options.patches_per_pair or max(PatchSettings.patches_per_pair, 48 * 32**3 // options.patch**3)
-    if options.batch // shards > options.pairs_in_block * per_pair:
+    drawn = options.batch * options.candidates // shards
+    if drawn > options.pairs_in_block * per_pair:
         raise UsageError(
-            f"a batch of {options.batch // shards} is more than the {options.pairs_in_block * per_pair} patches of a block "
+            f"a batch of {drawn} is more than the {options.pairs_in_block * per_pair} patches of a block "
             "of pairs; raise --pairs-in-block or --patches-per-pair"
         )
     return PatchSettings(
         size=options.patch,
-        batch=options.batch // shards,
+        batch=drawn,
         around_new=options.around_new,
         around_old=options.around_old,
         pairs_in_block=options.pairs_in_block,
