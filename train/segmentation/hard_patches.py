@@ -1,7 +1,7 @@
 """Of the patches drawn, those to train on: where most lesions are missed or false.
 
-Online hard example mining (Shrivastava, Gupta, Girshick, CVPR 2016), with the metric that decides: a trained network has little
-to learn from most patches, and a voxel-wise loss would choose those of large lesions, whose outlines nobody is sure of.
+Online hard example mining (Shrivastava, Gupta, Girshick, CVPR 2016), by the metric that decides. From most patches a trained
+network has little to learn, and a voxel-wise loss would choose those of large lesions, whose outlines nobody is sure of.
 """
 
 import torch
