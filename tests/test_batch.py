@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from small_case import BRAIN_MASK, QUICK_BATCH, write_patient, write_weights
 
-from lesionwise import cli
+from lesionwise import __version__, cli
 from lesionwise.batch import computer as computer_module
 from lesionwise.batch.layouts import Extras, find_cases
 from lesionwise.batch.lock import LOCK
@@ -195,6 +195,17 @@ def test_what_the_manifest_alone_says_of_the_results_makes_them_outdated(
     computed.clear()
     batch("--weights", own)
     assert computed == []
+
+
+def test_what_another_state_of_the_program_computed_is_outdated(batch, tmp_path, computed, monkeypatch):
+    batch()
+    computed.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr("lesionwise.case_description.program_sha256", lambda: "of another commit")
+        batch()
+    assert computed == ["a", "c"]
+    report = json.loads((tmp_path / "out/a/report.json").read_text())
+    assert (report["lesionwise"], report["program_sha256"]) == (__version__, "of another commit")
 
 
 def test_windows_for_lack_of_memory_are_told_and_the_case_is_kept(batch, tmp_path, computed, monkeypatch):

@@ -30,6 +30,7 @@ def report(*volumes_mm3, **more):
         "lesions": [{"volume_mm3": volume} for volume in volumes_mm3],
         "warnings": [],
         "settings": {"threshold": 0.5, "preprocessing": ["masking", "denoising"]},
+        "program_sha256": "fedcba9876543210",
         "weights_sha256": "0123456789abcdef",
         "versions": {"python": "3.11.7"},
         "seconds": {"reading": 1.0, "running the network": 9.0},

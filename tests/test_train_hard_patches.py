@@ -47,7 +47,7 @@ def test_lesions_decide_before_voxels_do():
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_all_layers_still_learn(tmp_path, precision):
-    # Autocast keeps copies of the weights; those of the choice, without gradients, must not serve the step.
+    # Autocast keeps copies of the weights; torch once kept those made without gradients, too, for the step.
     chosen = {"candidates": 3, "precision": precision, "steps": 3, "validation_patches": 0, "average": 0.0}
     one, three = (
         train(options(tmp_path / str(steps), **chosen | {"steps": steps})).network for steps in (1, 3)

@@ -14,7 +14,7 @@ from lesionwise.lesions import Lesion
 from lesionwise.progress import Progress
 from lesionwise.report.places import CasePlaces
 from lesionwise.scan_pair import ScanPair, Study
-from lesionwise.versions import installed_versions
+from lesionwise.versions import installed_versions, program_sha256
 
 
 def file_hashes(files: Mapping[str, Path]) -> dict[str, str]:
@@ -37,6 +37,7 @@ def describe_computation(settings: Settings, engine: Engine) -> dict[str, Any]:
     confidence = engine.confidence
     return {
         "lesionwise": __version__,
+        "program_sha256": program_sha256(),
         "weights_sha256": engine.weights.sha256,
         "settings": {
             "threshold": engine.operating_point.threshold,
@@ -97,6 +98,7 @@ def describe_case(
         },
         "inputs_sha256": dict(inputs_sha256),
         "weights_sha256": computation["weights_sha256"],
+        "program_sha256": computation["program_sha256"],
         "versions": installed_versions(),
         "seconds": progress.seconds,
     }

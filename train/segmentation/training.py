@@ -86,12 +86,10 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
 
     def step_loss(batch: Batch) -> tuple[Tensor, dict[str, float]]:
         images, truth = (part.to(device, non_blocking=True) for part in batch)
-        if options.candidates > 1:
-            # Autocast keeps its copies of weights to its end, and those made without gradients have none.
-            with autocast(device, precision):
+        with autocast(device, precision):
+            if options.candidates > 1:
                 kept = len(images) // options.candidates
                 images, truth = hardest(network, images, truth, kept, options.definition)
-        with autocast(device, precision):
             logits = model(images.to(memory_format=torch.channels_last_3d))
         return objective(logits.float(), truth)
 

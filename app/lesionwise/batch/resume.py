@@ -24,14 +24,17 @@ def finished_report(case: Case, computation: Mapping[str, Any]) -> dict[str, Any
         return None
     if any(extra not in also_written(report) for extra in case.extras):
         return None
-    same = all(report.get(key) == computation[key] for key in ("lesionwise", "weights_sha256")) and all(
-        report["settings"].get(key) == value for key, value in computation["settings"].items()
-    )
+    facts = {key: value for key, value in computation.items() if key != "settings"}
+    same = _holds(report, facts) and _holds(report["settings"], computation["settings"])
     try:
         same = same and report.get("mask_sha256") == file_hashes({"mask": case.output})["mask"]
         return report if same and report.get("inputs_sha256") == file_hashes(case.inputs) else None
     except InputError:  # the case will say so when it is computed
         return None
+
+
+def _holds(told: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
+    return all(told.get(key) == value for key, value in facts.items())
 
 
 def _can_be_told(report: Mapping[str, Any]) -> bool:

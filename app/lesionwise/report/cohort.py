@@ -148,7 +148,8 @@ def computation(reports: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return what computed the cohort: (what, its value); several values where cases differ."""
     told: dict[str, Counter[str]] = {}
     for report in reports:
-        own = {"lesionwise": report["lesionwise"], "weights (sha256)": report["weights_sha256"][:12]}
+        own = {"lesionwise": report["lesionwise"]}
+        own |= {f"{what} (sha256)": report[f"{what}_sha256"][:12] for what in ("program", "weights")}
         for name, value in (own | report["settings"] | report["versions"]).items():
             told.setdefault(name.replace("_", " "), Counter())[in_words(value)] += 1
     return [(name, " / ".join(values)) for name, values in told.items()]

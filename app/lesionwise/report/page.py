@@ -70,7 +70,7 @@ def run_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts += [(_words(name), in_words(value)) for name, value in report["settings"].items()]
     facts.append(("time", f"{sum(report['seconds'].values()):.0f} s"))
     facts.append(("versions", ", ".join(f"{name} {value}" for name, value in report["versions"].items())))
-    facts.append(("weights, sha256", report["weights_sha256"]))
+    facts += [(f"{what}, sha256", report[f"{what}_sha256"]) for what in ("program", "weights")]
     return facts + [(f"{_words(name)}, sha256", value) for name, value in report["inputs_sha256"].items()]
 
 
