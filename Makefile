@@ -1,4 +1,5 @@
-# `make` alone lists what there is. Every target sets up what it needs first: the first command typed after the clone may be any.
+# `make` alone lists what there is. Every target sets up the packages that it needs: the first command typed after the clone may be
+# any but those that need an image (`run`, `submission`, `image-test`) or a trained metric network (`segmentation-network`).
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -136,6 +137,8 @@ weights:  ## repeat what made weights/, over four hours, the last minutes on a G
 	@echo "Still to do, in about half an hour of one processor, for calibrated probabilities, the confidence of lesions and the peak moved alike:"
 	@echo "  $(BIN)/python -m train.synthetic_validation --network $(WEIGHTS) --cases runs/synthetic-cases --backgrounds $(BACKGROUNDS)$(foreach shapes,$(SHAPES), --shapes $(shapes)) --json $(RUN)/scores.json"
 	@echo "  $(BIN)/python -m train.calibrate $(RUN)/scores.json --manifest $(WEIGHTS)/manifest.json"
+	@echo "And, with real pairs, the scores that the model card states:"
+	@echo "  $(BIN)/python -m train.validate PAIRS/* --weights $(WEIGHTS) --truth ground_truth.nii.gz --record"
 
 PAIRS := ../shared/data/ljubljana/pairs
 .PHONY: validate

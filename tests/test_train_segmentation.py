@@ -9,7 +9,10 @@ import torch.multiprocessing
 from click.testing import CliRunner
 from small_training import PATCH, draw_batches, options, train, train_as_one_of_two
 
-from lesionwise.errors import InputError, UsageError
+from lesionwise.errors import InputError, UsageError, WeightsError
+from lesionwise.lesions import OperatingPoint
+from lesionwise.network import GROUPS, UNet
+from lesionwise.weights import save_weights
 from train.loop import CHECKPOINT, Averaged, learning_rate
 from train.metric_network.files import save_metric_network
 from train.metric_network.network import MetricNetwork
@@ -295,6 +298,22 @@ def test_a_stage_gives_the_network_again(tmp_path):
     file.write_bytes(b"")
     with pytest.raises(InputError, match="epoch-00003"):
         load_network(file)
+
+
+def test_a_training_starts_from_a_folder_of_weights(tmp_path):
+    network = UNet(width=8)
+    (tmp_path / "weights").mkdir()
+    save_weights(tmp_path / "weights", network, 8, GROUPS, OperatingPoint(0.5), {})
+    stored = load_network(tmp_path / "weights").state_dict()
+    for name, parameter in network.state_dict().items():
+        assert torch.equal(stored[name], parameter.half().float()), name
+    run = train(options(tmp_path / "run", initial=tmp_path / "weights", steps=1, rate=1e-6))
+    for name, parameter in run.network.state_dict().items():
+        assert torch.allclose(stored[name], parameter, atol=1e-5), name
+
+    (tmp_path / "weights" / "segmentation.safetensors").write_bytes(b"torn")
+    with pytest.raises(WeightsError, match=r"segmentation\.safetensors"):
+        load_network(tmp_path / "weights")
 
 
 def test_what_is_measured_and_kept_as_the_best_is_the_averaged_network(tmp_path, monkeypatch):

@@ -91,7 +91,7 @@ _OPTIONS = (
     ("sources", source_options),
     _option(
         "--initial",
-        "A checkpoint, or a run's folder, to take the averaged weights from; a narrower network is grown.",
+        "Network to start from: a checkpoint, a folder of a run (its averaged weights) or of weights; a narrower one grows.",
         type=EXISTING,
     ),
     _option("--patch", "Edge of a patch in voxels.", type=PATCH),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lesionwise.network import UNet
+from lesionwise.weights import MANIFEST, load_weights
 from train.checkpoints import load_checkpoint, save_checkpoint
 from train.loop import CHECKPOINT
 
@@ -25,13 +26,16 @@ def save_stage(folder: Path, network: UNet, epoch: int) -> Path:
 
 
 def load_network(path: Path) -> UNet:
-    """Return the network of a stage or of a run's checkpoint (its averaged parameters), or of a run's folder.
+    """Return the network of a stage, of a run's checkpoint (its averaged parameters) or folder, or of a folder of weights.
 
     The width is read from the parameters. Without dropout: for inference.
 
     Raises:
         InputError: there is no such file, or it holds no segmentation network.
+        WeightsError: the weights of a folder are not what its manifest says.
     """
+    if (path / MANIFEST).is_file():
+        return load_weights(path).network
     file = path / CHECKPOINT if path.is_dir() else path
     return load_checkpoint(
         file,
