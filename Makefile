@@ -83,7 +83,7 @@ bench-exported: setup  ## time the network in other inference engines (needs a C
 # ---- training: RECIPE=NAME takes train/recipes/NAME.toml, DATA=... patients in the challenge's layout -----------------
 
 RECIPE := shipped
-RUN = runs/$(RECIPE)
+RUN = runs/$(RECIPE)$(if $(FOLD),-fold$(FOLD))
 USE_RECIPE = --recipe train/recipes/$(RECIPE).toml
 # DEVICE=cuda trains on the GPU.
 RUN_ON = $(if $(DEVICE),--device $(DEVICE))
@@ -92,12 +92,15 @@ RUN_ON = $(if $(DEVICE),--device $(DEVICE))
 MATERIAL = $(if $(DATA),--data $(DATA)) $(if $(FOLD),--fold $(FOLD)) $(foreach shapes,$(SHAPES),--shapes $(shapes))
 SOURCES = $(MATERIAL) $(if $(DATA),--cache $(RUN)/patients) $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
 
-# Before the metric network, for its outputs teach that one too; a recipe may go on with it on larger patches.
+# A recipe may go on with the first network on larger patches, and stage 2 then starts from that.
+LARGE_PATCHES = $(shell grep -o '^\[large-patches\]' train/recipes/$(RECIPE).toml)
+
+# Before the metric network, for its outputs teach that one too.
 .PHONY: narrow-network
 narrow-network: setup
 	$(BIN)/python -m train.segmentation $(USE_RECIPE):warm-up --output $(RUN)/warm-up $(SOURCES) $(RUN_ON)
-	! grep -q '^\[large-patches\]' train/recipes/$(RECIPE).toml || $(BIN)/python -m train.segmentation $(USE_RECIPE):large-patches \
-	    --output $(RUN)/large-patches $(SOURCES) $(RUN_ON)
+	$(if $(LARGE_PATCHES),$(BIN)/python -m train.segmentation $(USE_RECIPE):large-patches --initial $(RUN)/warm-up \
+	    --output $(RUN)/large-patches $(SOURCES) $(RUN_ON))
 
 .PHONY: metric-network
 metric-network: narrow-network  ## train the network that learns the lesion-wise metric (RECIPE=..., DATA=...)
@@ -109,6 +112,7 @@ metric-network: narrow-network  ## train the network that learns the lesion-wise
 .PHONY: segmentation-network
 segmentation-network: setup  ## train the segmentation network with it (RECIPE=..., DATA=...)
 	$(BIN)/python -m train.segmentation $(USE_RECIPE) --metric-network $(RUN)/metric_network \
+	    $(if $(LARGE_PATCHES),--initial $(RUN)/large-patches) \
 	    --output $(RUN)/segmentation $(SOURCES) $(RUN_ON)
 
 .PHONY: train
@@ -130,7 +134,7 @@ weights:  ## repeat what made weights/, over four hours, the last minutes on a G
 	@test "$(DEVICE)" = cpu || $(BIN)/python -c 'from lesionwise.devices import choose_device; choose_device("cuda", print)' 2> /dev/null \
 	    || { echo "no GPU works here, and the last part of the recipe takes one; DEVICE=cpu does it without, in far fewer steps" >&2; exit 2; }
 	$(MAKE) --no-print-directory narrow-network
-	$(BIN)/python -m train.segmentation $(USE_RECIPE):wide --output $(RUN)/wide $(SOURCES) $(RUN_ON)
+	$(BIN)/python -m train.segmentation $(USE_RECIPE):wide --initial $(RUN)/large-patches --output $(RUN)/wide $(SOURCES) $(RUN_ON)
 	$(BIN)/python -m train.export $(RUN)/wide/checkpoint.pt --facts weights/manifest.json \
 	    --threshold 0.5 --peak 0.99 --output $(WEIGHTS)
 	@echo "$(WEIGHTS)/manifest.json keeps the facts of the run before: bring commit, steps and minutes up to date."

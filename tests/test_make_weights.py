@@ -1,6 +1,5 @@
 """`make weights`: one command from scans and lesion shapes to exported weights, here by a recipe that learns nothing."""
 
-import shutil
 import subprocess
 
 import nibabel as nib
@@ -38,10 +37,10 @@ def test_one_command_trains_grows_and_exports(tmp_path):
     (tmp_path / "shapes").mkdir()
     nib.save(nib.Nifti1Image(mask, np.eye(4)), tmp_path / "shapes" / "mask.nii.gz")
     shipped = (REPOSITORY_FOLDER / "manifest.json").read_bytes()
-    run = REPOSITORY / "runs" / "weights-smoke"
-    shutil.rmtree(run, ignore_errors=True)
+    run = tmp_path / "run"
     made = make_weights(
         RECIPE="weights-smoke",
+        RUN=run,
         DEVICE="cpu",
         BACKGROUNDS=tmp_path / "scans",
         SHAPES=tmp_path / "shapes",
@@ -56,4 +55,3 @@ def test_one_command_trains_grows_and_exports(tmp_path):
     assert (REPOSITORY_FOLDER / "manifest.json").read_bytes() == shipped
     for command in ("train.synthetic_validation --network", "train.calibrate"):  # what is left to do
         assert f"python -m {command}" in made.stdout
-    shutil.rmtree(run)

@@ -77,6 +77,14 @@ def test_axial_mean_by_hand():
     assert (mean[1] == 1).all()
 
 
+def test_an_axial_mean_of_an_even_number_of_slices_does_not_move_the_image():
+    image = np.full((1, 1, 9), np.float32(1))
+    image[0, 0, 4] = 5
+    two, four = (degrade(image, ImageQuality("axial mean", slices=n))[0, 0] for n in (2, 4))
+    assert two.tolist() == [1, 1, 1, 2, 3, 2, 1, 1, 1]
+    assert four.tolist() == [1, 1, 1.5, 2, 2, 2, 1.5, 1, 1]
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_outside_the_brain_stays_0(image, operation):
     image[:, :, 8:] = 0

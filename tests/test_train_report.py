@@ -202,6 +202,25 @@ def test_ablation_report_is_made_from_logged_runs(tmp_path):
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_an_ablation_of_which_nothing_can_be_said_yet_is_told_in_a_line(tmp_path):
+    command = [str(tmp_path), "--report", str(tmp_path / "A.md"), "--plot", str(tmp_path / "a.png")]
+    run = logged_run(tmp_path, "Dice", 1, 0.5)
+    (run / "log.jsonl").unlink()  # the start of all was not trained
+    alone = CliRunner().invoke(ablation.main, ["report", *command])
+    logged_run(tmp_path, "Dice", 2, 0.5)
+    (run / ablation_report.SCORES).write_text('{"synthetic-000": {"F1_score": 0.5}}')
+    mixed = CliRunner().invoke(ablation.main, ["report", *command])
+    for result, told in (
+        (alone, "run the ablation on"),
+        (mixed, "not all runs were scored on the same cases"),
+    ):
+        assert result.exit_code == 1
+        assert told in result.output
+        assert result.output.count("\n") == 1
+    assert not (tmp_path / "A.md").exists()
+    assert not (tmp_path / "a.png").exists()
+
+
 def test_the_block_of_a_case_holds_its_new_lesions_or_the_middle_of_the_brain():
     brain = np.zeros((40, 30, 20), dtype=bool)
     brain[10:30, 5:25, 5:15] = True
@@ -270,6 +289,15 @@ def test_an_ablation_goes_on_only_with_its_own_settings(tmp_path, monkeypatch):
     other = CliRunner().invoke(ablation.run, [*begin, "--patch", "48"])
     assert other.exit_code == 2
     assert "patch 32, not 48" in other.output
+    other = CliRunner().invoke(
+        ablation.run, [*begin, "--patch", "32", "--workers", "2"]
+    )  # deals the patches otherwise
+    assert "workers 1, not 2" in other.output
+    np.savez(tmp_path / "shapes.npz", one=np.ones(3))
+    other = CliRunner().invoke(
+        ablation.run, [*begin, "--patch", "32", "--shapes", str(tmp_path / "shapes.npz")]
+    )
+    assert "begun with material" in other.output
     network.write_bytes(b"another under its name")
     changed = CliRunner().invoke(ablation.run, [*begin, "--patch", "32"])
     assert changed.exit_code == 2

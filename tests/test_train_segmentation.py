@@ -7,8 +7,9 @@ import pytest
 import torch
 import torch.multiprocessing
 from click.testing import CliRunner
-from small_training import PATCH, draw_batches, options, train, train_as_one_of_two
+from small_training import PATCH, BallSources, draw_batches, options, train, train_as_one_of_two
 
+from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.errors import InputError, UsageError, WeightsError
 from lesionwise.lesions import OperatingPoint
 from lesionwise.network import GROUPS, UNet
@@ -19,7 +20,7 @@ from train.metric_network.network import MetricNetwork
 from train.run_log import read_log
 from train.segmentation import refresh, training
 from train.segmentation.__main__ import main
-from train.segmentation.best import BEST
+from train.segmentation.best import BEST, Best
 from train.segmentation.metric_loss import MetricLoss
 from train.segmentation.stages import is_stage, load_network, save_stage
 from train.segmentation.validation import Validation
@@ -248,6 +249,9 @@ def test_a_start_that_is_no_network_is_refused(tmp_path, content):
         (["--refresh-metric", "1"], "--lesion-loss metric-network"),
         (["--lesion-loss", "blob", "--refresh-metric", "1"], "--lesion-loss metric-network"),
         (["--balance-gradients"], "a --lesion-loss"),
+        (["--alpha", "0.5"], "a --lesion-loss"),
+        (["--refresh-patches", "9"], "--refresh-metric"),
+        (["--refresh-steps", "9"], "--refresh-metric"),
         (["--synthetic-share", "0.5"], "--data"),
         (["--fold", "1"], "--data"),
         (["--cache", "cache"], "--data"),
@@ -341,6 +345,44 @@ def test_what_is_measured_and_kept_as_the_best_is_the_averaged_network(tmp_path,
     ]
     train(options(tmp_path / "next", steps=1, validation_patches=0, initial=tmp_path / BEST))
     assert not (tmp_path / "next" / BEST).exists()
+
+
+def test_the_best_network_outlives_a_kill_before_the_next_checkpoint(tmp_path):
+    best = Best(tmp_path)
+    best.offer(UNet(width=8), 0.55, step=10)
+    checkpoint = best.state_dict()
+    best.offer(UNet(width=8), 0.62, step=20)
+    again = Best(tmp_path)
+    again.load_state_dict(checkpoint)
+    again.offer(UNet(width=8), 0.58, step=20)  # of the repeated epoch
+    assert torch.load(tmp_path / BEST, weights_only=True)["f1"] == 0.62
+
+
+def test_a_run_goes_on_only_with_the_patients_that_it_held_out(tmp_path, monkeypatch):
+    for number in range(6):
+        folder = tmp_path / "data" / f"patient{number}"
+        folder.mkdir(parents=True)
+        for name in (TIME1, TIME2, GROUND_TRUTH):
+            (folder / name).touch()
+    run, fold = tmp_path / "run", {"data": tmp_path / "data", "fold": 1}
+    train(options(run, steps=1, validation_patches=0, **fold))
+    assert train(options(run, steps=2, validation_patches=0, **fold)).step == 2
+    before = (run / CHECKPOINT).read_bytes()
+    for other in (fold | {"fold": 0}, {"data": None, "fold": 0}):
+        with pytest.raises(UsageError, match=r"holds out patient1, this one (patient0, patient5|no patients)"):
+            train(options(run, steps=3, validation_patches=0, **other))
+    assert (run / CHECKPOINT).read_bytes() == before
+
+
+def test_waiting_batches_of_several_shards_count_whole(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        training, "make_loader", lambda _stream, settings, *_: seen.append(settings.batch) or []
+    )
+    chosen = options(tmp_path, batch=6)
+    for shards in (range(1), range(3)):
+        training._loader(chosen, BallSources(), training.patch_settings(chosen, len(shards)), shards, 0)
+    assert seen == [6, 6]
 
 
 class Answer(torch.nn.Module):

@@ -125,8 +125,14 @@ def test_confidence_is_right_on_average_for_the_probabilities_that_segment_write
     share = 1 / (1 + np.exp(-LOGITS / 2))
     voxels = [(10_000 * (1 - share)).astype(int).tolist(), (10_000 * share).astype(int).tolist()]
     scores, manifest = tmp_path / "scores.json", tmp_path / "manifest.json"
-    scores.write_text(json.dumps({"case": {"measures": {}, "lesions": lesions, "voxels": voxels}}))
     manifest.write_text(json.dumps({"threshold": 0.5, "peak": 0.9}))
+    of_all = {"measures": {label(OperatingPoint(0.5)): {}}, "lesions": lesions, "voxels": voxels}
+    scores.write_text(json.dumps({"case": of_all}))
+    result = CliRunner().invoke(calibrate.main, [str(scores), "--manifest", str(manifest)])
+    assert result.exit_code == 2
+    assert "of threshold 0.5, peak 0, the manifest states threshold 0.5, peak 0.9" in result.output
+    of_the_stated = {label(OperatingPoint(0.5, 0.9)): {}, label(OperatingPoint(0.5)): {}}
+    scores.write_text(json.dumps({"case": of_all | {"measures": of_the_stated}}))
     result = CliRunner().invoke(calibrate.main, [str(scores), "--manifest", str(manifest)])
     assert result.exit_code == 0, result.output
     assert "confidence said, share confirmed" in result.output

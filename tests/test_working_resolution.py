@@ -1,15 +1,17 @@
 """Scans finer than the network's voxels: joined for the work, and outputs on the grid as read."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
-from small_case import new_lesions, write_case, write_weights
+from small_case import AFFINE, new_lesions, write_case, write_weights
 from stored_otherwise import dice
 
 from lesionwise.case_files import Case
+from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.engine import Settings
 from lesionwise.pipeline import segment_case
 from lesionwise.progress import Progress
@@ -17,6 +19,7 @@ from lesionwise.report.case_images import case_images
 from lesionwise.scan_pair import ScanPair, Study
 from lesionwise.volume import Volume, on_grid, to_orientation
 from lesionwise.working_resolution import at_working_resolution, joined_voxels, outputs_as_read
+from train.patients import prepare
 
 
 def volume(data, spacing_mm, origin=(0.0, 0.0, 0.0)):
@@ -119,15 +122,18 @@ def test_a_brain_mask_is_what_is_more_than_half_inside():
     assert joined.brain.data.sum() == 1
 
 
+def split_in_four(path, target):
+    """Write an image with each voxel split along its first two axes: the same image in voxels of half their size."""
+    image = nib.load(path)
+    split = np.kron(np.asarray(image.dataobj), np.ones((2, 2, 1), dtype=image.get_data_dtype()))
+    affine = image.affine @ np.array([[0.5, 0, 0, -0.25], [0, 0.5, 0, -0.25], [0, 0, 1, 0], [0, 0, 0, 1]])
+    nib.save(nib.Nifti1Image(split, affine), target)
+    return target
+
+
 def test_a_case_whose_voxels_were_split_has_the_same_lesions_on_its_own_grid(tmp_path):
     paths = write_case(tmp_path)
-    fine = []
-    for path in paths:
-        image = nib.load(path)
-        split = np.kron(np.asarray(image.dataobj), np.ones((2, 2, 1), dtype=image.get_data_dtype()))
-        affine = image.affine @ np.array([[0.5, 0, 0, -0.25], [0, 0.5, 0, -0.25], [0, 0, 1, 0], [0, 0, 0, 1]])
-        fine.append(tmp_path / f"fine_{path.name}")
-        nib.save(nib.Nifti1Image(split, affine), fine[-1])
+    fine = [split_in_four(path, tmp_path / f"fine_{path.name}") for path in paths]
     settings = Settings(weights=write_weights(tmp_path / "weights"), device="cpu")
     masks = []
     for number, (time1, time2, brain) in enumerate((paths, fine)):
@@ -143,3 +149,19 @@ def test_a_case_whose_voxels_were_split_has_the_same_lesions_on_its_own_grid(tmp
     assert dice(masks[1], np.kron(new_lesions(), np.ones((2, 2, 1), dtype=bool))) > 0.8
     table = json.loads((tmp_path / "1.json").read_text())
     assert table["scans"]["time1"]["voxel_mm"] == [0.5, 0.5, 1.2]  # as read
+
+
+def test_a_patient_whose_voxels_were_split_is_the_same_training_material(tmp_path):
+    coarse, fine = tmp_path / "coarse", tmp_path / "fine"
+    coarse.mkdir()
+    fine.mkdir()
+    names = (TIME1, TIME2, "brain.nii.gz")
+    for file, name in zip(write_case(tmp_path), names, strict=True):
+        shutil.move(file, coarse / name)
+    nib.save(nib.Nifti1Image(new_lesions().astype(np.uint8), AFFINE), coarse / GROUND_TRUTH)
+    for name in (*names, GROUND_TRUTH):
+        split_in_four(coarse / name, fine / name)
+    one, other = (prepare(folder, brain_file="brain.nii.gz") for folder in (coarse, fine))
+    assert one.new_lesions.any()
+    for name in ("time1", "time2", "brain", "new_lesions", "old_lesions"):
+        np.testing.assert_allclose(getattr(other, name), getattr(one, name), atol=1e-4, err_msg=name)

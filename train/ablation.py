@@ -36,9 +36,10 @@ ARMS: dict[str, dict[str, Any]] = {
     "Dice + CC-Dice": {"lesion_loss": "cc", "alpha": 1.0},
 }
 START = "before, the start of all"
-OF_THE_MACHINE = ("output", "workers", "threads", "device", "log_steps")
+OF_THE_MACHINE = ("output", "threads", "device", "log_steps")
 """Settings that change nothing of a training, or little: one may go on with others."""
-NETWORKS = (".pt", ".safetensors")
+NETWORKS, MATERIAL = (".pt", ".safetensors"), (".npz", ".gz")
+"""Ends of files that a fingerprint is made of: of networks, and of scans and lesion shapes."""
 
 
 @click.group(cls=OneLineGroup)
@@ -107,12 +108,14 @@ def told_settings(arm: str, options: Options) -> dict[str, Any]:
     for name in ("initial", "metric_network"):
         path: Path | None = getattr(options, name)
         values[name] = None if path is None else fingerprint(path)
+    material = [*([options.backgrounds] if options.backgrounds else []), *options.shapes]
+    values["material"] = [fingerprint(path, MATERIAL) for path in material]
     return {"arm": arm, **{name: value for name, value in values.items() if name not in OF_THE_MACHINE}}
 
 
-def fingerprint(path: Path) -> str:
-    """Return the first digits of the sha256 of a file, or of the networks in a folder."""
-    files = sorted(f for f in path.iterdir() if f.suffix in NETWORKS) if path.is_dir() else [path]
+def fingerprint(path: Path, suffixes: Sequence[str] = NETWORKS) -> str:
+    """Return the first digits of the sha256 of a file, or of the files in a folder whose names end so."""
+    files = sorted(f for f in path.iterdir() if f.suffix in suffixes) if path.is_dir() else [path]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 

@@ -55,7 +55,7 @@ def write_report(folder: Path, order: Sequence[str], report: Path, plot_file: Pa
     """Write the page and its plot from the scored runs in a folder, the arms in an order; return the page.
 
     Raises:
-        ClickException: the folder holds no scored run.
+        ClickException: the folder holds no scored training, or runs that were scored on different cases.
     """
     runs = sorted(file.parent for file in folder.glob(f"*/{SCORES}"))
     if not runs:
@@ -63,10 +63,12 @@ def write_report(folder: Path, order: Sequence[str], report: Path, plot_file: Pa
     found: dict[str, list[Path]] = {arm: [] for arm in order}
     for path in runs:
         found[_settings(path)["arm"]].append(path)
+    if len({tuple(_scores(path)) for path in runs}) > 1:
+        raise click.ClickException(f"{folder}: not all runs were scored on the same cases; score them again")
     by_arm = {arm: paths for arm, paths in found.items() if paths}
-    plot(by_arm, plot_file)
     below = report.read_text().partition(END)[2] if report.is_file() else "\n"
     text = _text(by_arm, plot_file.name) + below
+    plot(by_arm, plot_file)
     report.write_text(text)
     return text
 
@@ -118,6 +120,8 @@ def plot(by_arm: Runs, file: Path) -> None:
 
 def _text(by_arm: Runs, plot_name: str) -> str:
     trained = [path for paths in by_arm.values() for path in paths if read_log(path)]
+    if not trained:
+        raise click.ClickException("only the start of all is scored; run the ablation on")
     settings, scores = _settings(trained[0]), _scores(trained[0])
     unlike = [
         field.name

@@ -75,12 +75,21 @@ def degrade(image: Image, quality: ImageQuality) -> Image:
     if quality.operation == "nothing":
         return image
     if quality.operation == "axial mean":
-        changed = ndimage.uniform_filter1d(image, quality.slices, axis=AXIAL_AXIS, mode="nearest")
+        changed = _axial_mean(image, quality.slices)
     else:
         changed = ndimage.gaussian_filter(image, quality.sigma_voxels, mode="nearest")
         if quality.operation == "sharpening":
             changed = image + quality.amount * (image - changed)
     return np.where(image == 0, image, changed).astype(np.float32)
+
+
+def _axial_mean(image: Image, slices: int) -> Image:
+    """Return means over neighbouring slices, centred: an even number lies half on either side, else the image would move."""
+    origins = (0,) if slices % 2 else (0, -1)
+    means = [
+        ndimage.uniform_filter1d(image, slices, axis=AXIAL_AXIS, mode="nearest", origin=o) for o in origins
+    ]
+    return np.asarray(np.mean(means, axis=0, dtype=np.float32))
 
 
 def turned(array: NDArray[Any], turn: Turn) -> NDArray[Any]:

@@ -8,7 +8,7 @@ SCORES.json is what `train.synthetic_validation --json` wrote for weights whose 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -21,14 +21,26 @@ from lesionwise.lesions import OperatingPoint
 from train.checkpoints import reading
 from train.commandline import OneLineErrors
 from train.model_card import refresh
-from train.synthetic_validation import LOGIT_EDGES
+from train.synthetic_validation import LOGIT_EDGES, label
 
 LOGITS = (LOGIT_EDGES[:-1] + LOGIT_EDGES[1:]) / 2
 FEWEST_LESIONS = 20
 
 
-def read_scores(file: Path) -> tuple[int, np.ndarray, list[Mapping[str, Any]]]:
-    """Return how many cases were scored, their voxels (2, n), counted by logit, false and true, and the lesions found.
+class Scores(NamedTuple):
+    """What was scored: how many cases, their voxels (2, n), counted by logit, false and true, and the lesions found.
+
+    `points`: the operating points of those lesions, in words; one, unless several scorings are mixed.
+    """
+
+    cases: int
+    voxels: np.ndarray
+    lesions: list[Mapping[str, Any]]
+    points: set[str]
+
+
+def read_scores(file: Path) -> Scores:
+    """Return the scores in a file.
 
     Raises:
         InputError: it is not what `train.synthetic_validation --json` writes.
@@ -39,7 +51,8 @@ def read_scores(file: Path) -> tuple[int, np.ndarray, list[Mapping[str, Any]]]:
         lesions = [found for case in cases for found in case["lesions"]]
         if any(len(x["voxels"]) != len(LOGITS) or not x["volume_mm3"] > 0 for x in lesions):
             raise ValueError("lesions without their voxels or their volume")
-    return len(cases), voxels, lesions
+        points = {next(iter(case["measures"]), "no operating point") for case in cases}
+    return Scores(len(cases), voxels, lesions, points)
 
 
 def uncalibrated(file: Path) -> dict[str, Any]:
@@ -112,13 +125,13 @@ def reliability_plot(voxels: np.ndarray, temperature: float, file: Path) -> None
 
     figure = Figure(figsize=(4.5, 4.5), layout="constrained")
     axes = figure.subplots()
-    for label, scale in (("as trained", 1.0), (f"temperature {temperature:.2f}", temperature)):
+    for name, scale in (("as trained", 1.0), (f"temperature {temperature:.2f}", temperature)):
         p = 1 / (1 + np.exp(-LOGITS / scale))
         bins = np.minimum((p * 10).astype(int), 9)
         total = np.bincount(bins, voxels.sum(0), 10)
         said = np.bincount(bins, voxels.sum(0) * p, 10) / np.maximum(total, 1)
         true = np.bincount(bins, voxels[1], 10) / np.maximum(total, 1)
-        axes.plot(said[total > 0], true[total > 0], "o-", label=label)
+        axes.plot(said[total > 0], true[total > 0], "o-", label=name)
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
     axes.set(xlabel="probability said", ylabel="share that is lesion", title="voxels, synthetic validation")
     axes.legend()
@@ -136,7 +149,14 @@ def reliability_plot(voxels: np.ndarray, temperature: float, file: Path) -> None
 def main(scores: Path, plot: Path | None, manifest: Path | None) -> None:
     """Fit a temperature and the confidence of lesions to SCORES."""
     stated = None if manifest is None else uncalibrated(manifest)
-    cases, voxels, lesions = read_scores(scores)
+    cases, voxels, lesions, points = read_scores(scores)
+    if stated:
+        wanted = label(OperatingPoint(stated["threshold"], stated["peak"]))
+        if points != {wanted}:
+            raise UsageError(
+                f"{scores}: its lesions are of {' and '.join(sorted(points))}, the manifest states {wanted}; "
+                "score with --threshold and --peak as it states"
+            )
     found: dict[str, Any] = {"temperature": round(fitted_temperature(voxels), 3)}
     if len(lesions) >= FEWEST_LESIONS:
         found["lesion_confidence"] = fitted_confidence(lesions, found["temperature"])

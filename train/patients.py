@@ -14,9 +14,10 @@ from lesionwise.errors import InputError
 from lesionwise.prepared_case import prepare_pair
 from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES
 from lesionwise.progress import Progress
-from lesionwise.scan_pair import WORKING_ORDER, find_brain, leave_out_unseen
+from lesionwise.scan_pair import WORKING_ORDER, find_brain, leave_out_unseen, read_pair
 from lesionwise.simulation.timepoints import SyntheticPair
-from lesionwise.volume import check_same_grid, read_mask, read_volume, to_orientation
+from lesionwise.volume import check_same_grid, read_mask, to_orientation
+from lesionwise.working_resolution import at_working_resolution, joined
 from train.array_files import store, stored
 from train.patches import SyntheticPatches
 
@@ -26,6 +27,9 @@ FOLDS = 5
 BRIGHT = 1.4
 """The challenge marks no old lesions. Voxels of time 1 this much above the commonest intensity, inside the brain, stand in."""
 INSIDE_VOXELS = 4
+
+PREPARATION = 2
+"""Of what the cache keeps: one more where `prepare` makes something else of the same files."""
 
 
 def find_patients(data: Path) -> list[Path]:
@@ -66,23 +70,24 @@ def prepare(
 ) -> SyntheticPair:
     """Return a patient as the network sees a case: brain, N4, NLMeans, normalised, on the network's 1 mm grid.
 
-    By the functions of `lesionwise.pipeline`. The truth is brought to the grid linearly and cut at a half. `old_lesions` are
-    bright spots of time 1 (see BRIGHT): places where to draw patches, not a reference. `brain_file` names a brain mask of
-    the patient's folder that is used instead of looking for the brain.
+    By the functions of `lesionwise.prepared_case`; fine scans are joined first, as there. The truth is brought to the grid
+    linearly and cut at a half. `old_lesions` are bright spots of time 1 (see BRIGHT): places where to draw patches, not a
+    reference. `brain_file` names a brain mask of the patient's folder that is used instead of looking for the brain.
 
     Raises:
         InputError, PreprocessingError: as for inference.
     """
-    time1, time2 = read_volume(patient / TIME1), read_volume(patient / TIME2)
+    read = read_pair(patient / TIME1, patient / TIME2, patient / brain_file if brain_file else None)
     truth = read_mask(patient / truth_file)
-    check_same_grid(time1, time2)
-    check_same_grid(time1, truth)
-    brain = read_mask(patient / brain_file).data if brain_file else find_brain(time1, time2, threads)[0]
+    check_same_grid(read.time1, truth)
+    scans, new = at_working_resolution(read), joined(replace(truth, data=truth.data.astype(np.float32)))
+    time1, time2 = scans.time1, scans.time2
+    brain = scans.brain or replace(time1, data=find_brain(time1, time2, threads)[0])
     progress = Progress()
-    seen = leave_out_unseen(time1, time2, replace(time1, data=brain), progress)
-    first, second, inside, new = (to_orientation(v, WORKING_ORDER) for v in (time1, time2, seen, truth))
+    seen = leave_out_unseen(time1, time2, brain, progress)
+    first, second, inside, new = (to_orientation(v, WORKING_ORDER) for v in (time1, time2, seen, new))
     pair = prepare_pair(first, second, inside, RECIPES[DEFAULT_RECIPE], threads, progress)
-    new_lesions = (pair.grid.to_network(new.data.astype(np.float32)) > 0.5) & pair.brain
+    new_lesions = (pair.grid.to_network(new.data) > 0.5) & pair.brain
     deep = ndimage.binary_erosion(pair.brain, iterations=INSIDE_VOXELS)
     bright = ndimage.binary_opening((pair.time1 > BRIGHT) & deep)
     return SyntheticPair(pair.time1, pair.time2, pair.brain, new_lesions, bright)
@@ -98,7 +103,8 @@ def cached(
     """Return the file that keeps a patient as `prepare` makes it, made now if the files or the recipe are new."""
     files = (TIME1, TIME2, truth_file, *((brain_file,) if brain_file else ()))
     states = [(file, (patient / file).stat()) for file in files]
-    facts = [(file, s.st_size, s.st_mtime_ns) for file, s in states] + [asdict(RECIPES[DEFAULT_RECIPE])]
+    facts = [PREPARATION, asdict(RECIPES[DEFAULT_RECIPE])]
+    facts += [(file, s.st_size, s.st_mtime_ns) for file, s in states]
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
     file = cache / f"{patient.name}-{key}.npz"
     if not file.is_file():

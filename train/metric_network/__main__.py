@@ -32,7 +32,7 @@ from train.metric_network.report import accuracy, measure, table, write_report
 from train.metric_network.targets import DEFINITIONS
 from train.metric_network.training import COUNTS_WEIGHT, metric_loss
 from train.metric_network.walkers import Walkers
-from train.sources import EXISTING, FOLDER, fold_option, needs_of_sources
+from train.sources import EXISTING, FOLDER, HeldOut, fold_option, needs_of_sources
 
 
 @training_command("metric-network")
@@ -166,7 +166,15 @@ def train(output: Path, seed: int, **options: Any) -> None:
     sources, held_out = material(is_held_out=False), material(is_held_out=True)
     output.mkdir(parents=True, exist_ok=True)
     optimizer = torch.optim.Adam(network.parameters(), lr=options["rate"], betas=(0.9, 0.999))
-    run = Run(output, network, optimizer, Averaged(options["average"]), options["minutes"], options["steps"])
+    run = Run(
+        output,
+        network,
+        optimizer,
+        Averaged(options["average"]),
+        options["minutes"],
+        options["steps"],
+        more={"held_out": HeldOut.of(options["data"], options["fold"])},
+    )
     if run.resume():
         click.echo(f"going on from step {run.step}")
 

@@ -20,6 +20,9 @@ def main(**options: Any) -> None:
     refuse_what_has_no_effect(
         ("--metric-network", learned, "--lesion-loss metric-network"),
         ("--refresh-metric", learned, "--lesion-loss metric-network"),
+        ("--refresh-patches", bool(chosen.refresh_metric), "--refresh-metric"),
+        ("--refresh-steps", bool(chosen.refresh_metric), "--refresh-metric"),
+        ("--alpha", chosen.lesion_loss != "none", "a --lesion-loss"),
         ("--balance-gradients", chosen.lesion_loss != "none", "a --lesion-loss"),
         *needs_of_sources(chosen.data),
     )

@@ -1,13 +1,14 @@
 """The best network of a run by its F1 on held-out patches, kept in `best.pt` beside the checkpoint."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from train.checkpoints import save_checkpoint
+from train.checkpoints import load_checkpoint, save_checkpoint
 
 BEST = "best.pt"
 
@@ -31,5 +32,11 @@ class Best:
         return {"f1": self.f1}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a state."""
-        self.f1 = float(state["f1"])
+        """Take up a state. The file may be newer than the checkpoint, if the run was killed between the two."""
+        file = self.folder / BEST
+        kept = load_checkpoint(file, _f1, "best network", "remove it") if file.is_file() else -math.inf
+        self.f1 = max(float(state["f1"]), kept)
+
+
+def _f1(state: Mapping[str, Any]) -> float:
+    return float(state["f1"])

@@ -1,6 +1,7 @@
 """Stage 2 from its options to the end: sources, networks, objective, loop."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 
 import torch
@@ -27,7 +28,7 @@ from train.segmentation.metric_loss import MetricLoss
 from train.segmentation.objective import LesionLoss, Objective
 from train.segmentation.options import Options
 from train.segmentation.stages import load_network
-from train.sources import Sources, TrainingStream, open_sources
+from train.sources import HeldOut, Sources, TrainingStream, open_sources
 
 GROWTH_NOISE = 0.2
 """Of the kernels of a network grown from a narrower one, relative to their spread: enough to tell the copies apart."""
@@ -62,7 +63,7 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
     optimizer = torch.optim.Adam(network.parameters(), lr=options.rate, betas=(0.9, 0.999))
     learned = lesion_loss if isinstance(lesion_loss, MetricLoss) else None
     best = Best(options.output)
-    more: dict[str, Stateful] = {"best": best}
+    more: dict[str, Stateful] = {"best": best, "held_out": HeldOut.of(options.data, options.fold)}
     if learned and options.refresh_metric:
         more["metric_network"] = learned.metric_network
     run = Run(
@@ -108,6 +109,7 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
 def draw_batches(options: Options) -> list[Batch]:
     """Return the batches of all of a training's steps, in memory: for trainings that are to see the very same ones."""
     sources = _sources(options)
+    options = replace(options, device="cpu")  # in the order of the stream
     return list(islice(_loader(options, sources, patch_settings(options), range(1), 0), options.steps))
 
 
@@ -128,7 +130,10 @@ def _loader(
     augmentation = Augmentation(options.iqda, options.turns)
     stream = TrainingStream(sources, settings, options.seed, augmentation)
     in_order = options.device == "cpu"  # a GPU is so fast that it would wait for the slowest process
-    return make_loader(stream.shards(shards, batches_done), settings, options.workers, in_order)
+    whole = replace(
+        settings, batch=settings.batch * len(shards)
+    )  # what waits for the network holds all of them
+    return make_loader(stream.shards(shards, batches_done), whole, options.workers, in_order)
 
 
 def patch_settings(options: Options, shards: int = 1) -> PatchSettings:
