@@ -150,7 +150,17 @@ def test_a_missing_and_a_broken_file_are_refused(pair, tmp_path, capsys):
     assert run(capsys, *arguments)[0] == 3
 
 
-@pytest.mark.parametrize("arguments", [["-x", "0"], ["-z", "nan"], ["-v", "-1"], ["-o", "scores.csv"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-x", "0"],
+        ["-z", "nan"],
+        ["-v", "-1"],
+        ["-o", "scores.csv"],
+        ["--prediction-name", "mask.nii.gz"],
+        ["--truth-name", "mask.nii.gz"],
+    ],
+)
 def test_options_that_mean_nothing_are_refused(pair, capsys, arguments):
     code, out, err = run(capsys, *pair(LESION, LESION), *arguments)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
@@ -295,3 +305,17 @@ def test_names_that_are_no_utf8_are_written_with_escapes(capsys, tmp_path):
     assert r"patient\xe8" in out  # it has no prediction
     with scores.open() as file:
         assert [row["case"] for row in csv.DictReader(file)] == [r"patient\xe8", r"patient\xe9"]
+
+
+def test_names_of_patients_do_nothing_in_a_table_or_on_a_screen(capsys, tmp_path):
+    for name in ("=cmd()", "q\nr", "s\x1b[31m"):
+        save(tmp_path / "truth" / name / "ground_truth.nii.gz", 3 * LESION + 5 * OTHER)  # two labels: a note
+    save(tmp_path / "predicted" / "=cmd()" / "segmentation.nii.gz", LESION)
+    scores = tmp_path / "scores.csv"
+    code, out, err = run(capsys, tmp_path / "predicted", tmp_path / "truth", "-o", scores)
+    assert code == 0, err
+    with scores.open() as file:
+        assert [row["case"] for row in csv.DictReader(file)] == ["'=cmd()", "q\\nr", "s\\x1b[31m"]
+    assert "q\\nr, s\\x1b[31m" in out
+    assert len(err.splitlines()) == 3
+    assert "\x1b" not in out + err

@@ -78,6 +78,32 @@ def test_a_crash_between_any_two_steps_never_mixes_old_and_new(tmp_path_factory,
     assert len(found) <= 1
 
 
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
+def test_an_interruption_between_the_renames_leaves_all_old_or_all_new(tmp_path, monkeypatch, after):
+    write(tmp_path, b"a")
+    replaced = []
+
+    def interrupted(source, target):
+        if len(replaced) == after:
+            monkeypatch.undo()
+            raise SystemExit(143)
+        replace(source, target)
+        replaced.append(target)
+
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", interrupted)
+    with suppress(SystemExit):
+        write(tmp_path, b"b")
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert found == dict.fromkeys(NAMES, (b"b" if after else b"a") * SIZE)
+
+
+@pytest.mark.parametrize("name", [".", "/", ".."])
+def test_a_folder_without_a_name_is_no_output(name):
+    with pytest.raises(InputError, match="this output is a folder"):
+        check_outputs([Path(name)], [])
+
+
 @pytest.mark.parametrize("stuck", NAMES)
 def test_where_an_old_file_cannot_be_replaced_all_are_as_they_were(tmp_path, monkeypatch, stuck):
     write(tmp_path, b"a")

@@ -20,8 +20,18 @@ def test_missing_slices_and_their_neighbours_are_left_out() -> None:
 def test_a_few_zeros_are_part_of_the_image() -> None:
     brain = np.ones((20, 20, 20), dtype=bool)
     time1, time2 = np.ones((2, 20, 20, 20), dtype=np.float32)
-    time1[5:9, 5:10, 5:9] = 0  # 80 voxels
+    time1[:4, 5:10, 5:9] = 0  # 80 voxels
     np.testing.assert_array_equal(seen_by_both(time1, time2, brain, 1.0), brain)
     assert (
-        seen_by_both(time1, time2, brain, 2.0).sum() == brain.sum() - 6 * 7 * 6
+        seen_by_both(time1, time2, brain, 2.0).sum() == brain.sum() - 5 * 7 * 6
     )  # 160 mm3, and their neighbours
+
+
+def test_zeros_that_the_brain_encloses_are_clipped_fluid_and_not_the_end_of_the_scan() -> None:
+    brain = np.zeros((20, 20, 20), dtype=bool)
+    brain[2:18, 2:18, 2:18] = True
+    time1, time2 = np.ones((2, 20, 20, 20), dtype=np.float32)
+    time1[6:14, 6:14, 6:14] = 0  # as large as ventricles are
+    np.testing.assert_array_equal(seen_by_both(time1, time2, brain, 1.0), brain)
+    time1[6:14, 6:14, 2:6] = 0  # now it reaches the brain's edge
+    assert seen_by_both(time1, time2, brain, 1.0).sum() == brain.sum() - 10 * 10 * 13

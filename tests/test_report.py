@@ -10,12 +10,11 @@ import pytest
 from PIL import Image
 from small_case import write_case, write_weights
 
-from lesionwise.case_files import Case
+from lesionwise.case_files import REPORT_PAGE, REPORT_TABLE, Case
 from lesionwise.engine import Settings
 from lesionwise.pipeline import segment_case
 from lesionwise.preprocessing.atlas import painted_brain
 from lesionwise.progress import Progress
-from lesionwise.report.page import REPORT_PAGE, REPORT_TABLE
 from lesionwise.report.pictures import montage_slices, outline_path, png
 from lesionwise.report.places import region_of, side_of
 from lesionwise.report.template_maps import maps_on_scan

@@ -369,7 +369,9 @@ def test_a_run_goes_on_only_with_the_patients_that_it_held_out(tmp_path, monkeyp
     assert train(options(run, steps=2, validation_patches=0, **fold)).step == 2
     before = (run / CHECKPOINT).read_bytes()
     for other in (fold | {"fold": 0}, {"data": None, "fold": 0}):
-        with pytest.raises(UsageError, match=r"holds out patient1, this one (patient0, patient5|no patients)"):
+        with pytest.raises(
+            UsageError, match=r"holds out patient1, this one (patient0, patient5|no patients)"
+        ):
             train(options(run, steps=3, validation_patches=0, **other))
     assert (run / CHECKPOINT).read_bytes() == before
 

@@ -75,7 +75,7 @@ def test_the_way_a_scan_is_stored_changes_nothing():
 
 def test_what_is_found_comes_back_to_its_place_in_the_scan_as_read():
     shape = (12, 10, 8)
-    # A straight slope stays one, through means and back; the outermost voxels have nothing beyond them.
+    # A straight slope stays one, through means and back; the outermost voxels take their joined voxel's value.
     slope = sum(np.meshgrid(*map(np.arange, shape), indexing="ij")).astype(np.float32)
     scan = volume(slope, (0.5, 0.5, 0.5))
     pair = ScanPair(scan, scan)
@@ -84,7 +84,14 @@ def test_what_is_found_comes_back_to_its_place_in_the_scan_as_read():
     output = outputs_as_read(study, joined, pair)
     assert output.output is scan
     inner = (slice(1, -1),) * 3
-    np.testing.assert_allclose(output.to_output(joined.time1.data)[inner], slope[inner], rtol=1e-5)
+    back = output.to_output(joined.time1.data)
+    np.testing.assert_allclose(back[inner], slope[inner], rtol=1e-5)
+    # Of the first block, 0 to 3 along the three axes together, the mean is 1.5; of the last, 26 to 29 - 3 = 24 to 27, 25.5.
+    assert (back[0, 0, 0], back[-1, -1, -1]) == pytest.approx((1.5, 25.5))
+    ones = np.ones_like(joined.time1.data)
+    np.testing.assert_allclose(
+        output.to_output(ones), 1
+    )  # a brain that touches the border is found there, too
 
 
 def test_outputs_on_another_grid_stay_there():

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lesionwise.report.page import REPORT_PAGE, REPORT_TABLE
+REPORT_PAGE, REPORT_TABLE = "report.html", "report.json"
+"""The names of a report's two files."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from lesionwise.errors import InputError, UsageError
 from lesionwise.evaluation import DEFAULT_THRESHOLDS, MEASURES, Scores, evaluate_pair
 from lesionwise.evaluation_files import Notify, evaluate_files, read_evaluated_mask
 from lesionwise.overlap import Thresholds
+from lesionwise.texts import cell
 
 COUNTS = ("truth_lesions", "detected_lesions", "predicted_lesions", "false_lesions")
 
@@ -127,5 +128,5 @@ def scores_table(results: list[CaseScores]) -> str:
             len(lesions.confirmed),
             int((~lesions.confirmed).sum()),
         ]
-        writer.writerow([result.name, "found" if result.predicted else "missing", *printed, *counts])
+        writer.writerow([cell(result.name), "found" if result.predicted else "missing", *printed, *counts])
     return text.getvalue()

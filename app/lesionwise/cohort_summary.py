@@ -1,6 +1,7 @@
 """What a cohort scores as a whole: patients with new lesions, patients without, and lesions by their size."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionwise.cohort_evaluation import CaseScores, Cohort
+from lesionwise.texts import visible
 
 SUMMARY_MEASURES = ("F1_score", "Dice", "SensL", "PPVL")
 
@@ -100,10 +102,14 @@ def summary_lines(summary: Summary) -> list[str]:
         share = f"{size.detected_lesions}/{size.truth_lesions} detected"
         lines.append(f"  {size.size_mm3:<14}{share:<18}{size.false_lesions} false")
     if summary.missing_predictions:
-        lines.append(f"no prediction, scored as empty: {', '.join(summary.missing_predictions)}")
+        lines.append(f"no prediction, scored as empty: {_names(summary.missing_predictions)}")
     if summary.without_truth:
-        lines.append(f"no truth, not scored: {', '.join(summary.without_truth)}")
+        lines.append(f"no truth, not scored: {_names(summary.without_truth)}")
     return lines
+
+
+def _names(patients: Sequence[str]) -> str:
+    return ", ".join(map(visible, patients))
 
 
 def without_nan(value: Any) -> Any:

@@ -4,7 +4,7 @@ As the challenge's organisers did: each scan goes half of the way, so that both 
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
@@ -106,14 +106,15 @@ def resample(
     motion: Matrix,
     shape: tuple[int, ...],
     grid_affine: Matrix,
+    outside: Literal["constant", "nearest"] = "constant",
 ) -> NDArray[np.float32]:
-    """Return an array (x, y, z) on another grid, linear between voxels, 0 outside, float32.
+    """Return an array (x, y, z) on another grid, linear between voxels, float32; outside 0, or the nearest voxel's value.
 
     `motion` (4 x 4, mm) brings a point of the new grid's space to the space of the array.
     """
     to_voxel = inverse(affine) @ motion @ grid_affine
     resampled: NDArray[np.float32] = ndimage.affine_transform(
-        array, to_voxel[:3, :3], to_voxel[:3, 3], tuple(shape), output=np.float32, order=1
+        array, to_voxel[:3, :3], to_voxel[:3, 3], tuple(shape), output=np.float32, order=1, mode=outside
     )
     return resampled
 

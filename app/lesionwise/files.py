@@ -91,6 +91,7 @@ def write_whole(writers: Mapping[Path, Writer], outdated: Iterable[Path] = ()) -
 
     Permissions follow the umask. Raises `InputError` where a file cannot be written or replaced (no such folder, no
     permission, disk full, another user's file in a sticky folder); then no file has changed and no temporary file is left.
+    After an interruption all files are the old ones or, from the moment when the first new one has its name, the new ones.
     """
     temporary: dict[Path, Path] = {}
     aside: dict[Path, Path] = {}
@@ -106,11 +107,18 @@ def write_whole(writers: Mapping[Path, Writer], outdated: Iterable[Path] = ()) -
         for path in writers:
             with writing(path):
                 os.replace(temporary[path], path)  # noqa: PTH105 - the one call that says "in one step"
-    finally:
-        if any(temporary[path].exists() for path in list(temporary)[:1]):  # no new file has its name
+    except BaseException:
+        first = next(iter(temporary.values()), None)
+        if first is not None and first.exists():  # no new file has its name
             for path, old in aside.items():
                 with suppress(OSError):  # there was none
                     old.rename(path)
+        elif len(temporary) == len(writers):
+            for path, new in temporary.items():
+                with suppress(OSError):  # it has its name already
+                    os.replace(new, path)  # noqa: PTH105
+        raise
+    finally:
         for leftover in (*temporary.values(), *aside.values()):
             with suppress(OSError):
                 leftover.unlink(missing_ok=True)
@@ -164,7 +172,6 @@ def _remove_leftovers(path: Path) -> None:
 
 def _check_writable(path: Path) -> None:
     """Create and remove a file beside `path`: what permissions, read-only disks and quotas really allow."""
-    probe = _temporary_name(path)
     try:
         if path.is_dir():
             raise InputError(f"{path}: this output is a folder; give the name of a file")
@@ -174,12 +181,14 @@ def _check_writable(path: Path) -> None:
             raise InputError(
                 f"{path}: this file is another user's, and its folder lets nobody else replace it; give another name"
             )
-        _write_new(probe, lambda _: None)
+        probe = _temporary_name(path)  # a folder such as . has no name to make one of
+        try:
+            _write_new(probe, lambda _: None)
+        finally:
+            with suppress(OSError):
+                probe.unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(path, error) from error
-    finally:
-        with suppress(OSError):
-            probe.unlink(missing_ok=True)
 
 
 def _is_anothers(path: Path) -> bool:

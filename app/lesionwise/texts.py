@@ -17,3 +17,8 @@ def visible(text: str) -> str:
     r"""Return a text with control characters and ends of lines as escapes, such as \x1b: names of files may hold them."""
     control = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
     return re.sub(control, lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def cell(text: str) -> str:
+    """Return a text that stays in its cell of a CSV, and that no spreadsheet takes for a formula (OWASP, CSV injection)."""
+    return ("'" if text.startswith(("=", "+", "-", "@")) else "") + visible(text)

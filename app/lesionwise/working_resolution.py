@@ -48,7 +48,9 @@ def outputs_as_read(study: Study, joined: ScanPair, pair: ScanPair) -> Study:
     small, read = found
 
     def way_back(array: NDArray[np.float32]) -> NDArray[np.float32]:
-        return resample(study.to_output(array), small.affine, np.eye(4), read.data.shape, read.affine)
+        on_small = study.to_output(array)
+        # The outermost voxels as read lie beyond the middle of the joined ones that they are part of.
+        return resample(on_small, small.affine, np.eye(4), read.data.shape, read.affine, outside="nearest")
 
     return replace(study, output=read, way_back=way_back)
 

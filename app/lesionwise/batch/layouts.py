@@ -11,11 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from lesionwise import __version__
-from lesionwise.case_files import Case
+from lesionwise.case_files import REPORT_PAGE, REPORT_TABLE, Case
 from lesionwise.challenge_layout import PROBABILITIES, SEGMENTATION, TIME1, TIME2
 from lesionwise.errors import InputError, UsageError
 from lesionwise.files import text_writer, write_whole
-from lesionwise.report.page import REPORT_PAGE, REPORT_TABLE
 
 BIDS_VERSION = "1.10.0"
 GENERATOR = "lesionwise"

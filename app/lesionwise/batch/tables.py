@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lesionwise.texts import visible
+from lesionwise.texts import cell
 
 COHORT_TABLE, LESION_TABLE = "cohort.csv", "lesions.csv"
 
@@ -48,14 +48,14 @@ def cohort_table(results: Iterable[CaseResult]) -> str:
         report = result.report
         rows.append(
             {
-                "case": _text(result.name),
+                "case": cell(result.name),
                 "state": result.state,
                 "new_lesions": report.get("new_lesions", ""),
                 "new_lesion_volume_mm3": report.get("new_lesion_volume_mm3", ""),
                 "brain_volume_ml": report.get("brain_volume_ml", ""),
                 "seconds": f"{result.seconds:.1f}" if result.finished else "",
-                "warnings": _text("; ".join(report.get("warnings", []))),
-                "error": _text(result.error),
+                "warnings": cell("; ".join(report.get("warnings", []))),
+                "error": cell(result.error),
             }
         )
     return _csv(COHORT_COLUMNS, rows)
@@ -79,7 +79,7 @@ def lesions_table(results: Iterable[CaseResult]) -> str:
             x, y, z = lesion["centre_mm"]
             rows.append(
                 {
-                    "case": _text(result.name),
+                    "case": cell(result.name),
                     "lesion": lesion["id"],
                     "volume_mm3": f"{lesion['volume_mm3']:.3f}",
                 }
@@ -96,11 +96,6 @@ def lesions_table(results: Iterable[CaseResult]) -> str:
         *("longest_diameter_mm", "mean_probability", "max_probability", "confidence"),
     )
     return _csv(header, rows)
-
-
-def _text(value: str) -> str:
-    """Return a text that stays in its cell, and that no spreadsheet takes for a formula (OWASP, CSV injection)."""
-    return ("'" if value.startswith(("=", "+", "-", "@")) else "") + visible(value)
 
 
 def _csv(header: Sequence[str], rows: list[dict[str, Any]]) -> str:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from lesionwise.challenge_layout import GROUND_TRUTH, SEGMENTATION
-from lesionwise.commands.options import FILE, FOLDER, debug_option
+from lesionwise.commands.options import FILE, FOLDER, debug_option, was_given
 from lesionwise.errors import UsageError
-from lesionwise.texts import readable
+from lesionwise.texts import readable, visible
 
 if TYPE_CHECKING:
     from lesionwise.overlap import Thresholds
@@ -63,6 +63,8 @@ def command(
     if prediction and truth and not prediction_folder:
         if output:
             raise UsageError("-o is for a cohort; the measures of one pair are printed, or go to --json FILE")
+        if was_given("prediction_name") or was_given("truth_name"):
+            raise UsageError("--prediction-name and --truth-name are for two folders; leave them out")
         _evaluate_pair(prediction, truth, summary_file, thresholds)
     elif prediction_folder and truth_folder and not (prediction or truth):
         names = {"prediction_name": prediction_name, "truth_name": truth_name}
@@ -114,4 +116,4 @@ def _evaluate_cohort(
 
 
 def _notify(line: str) -> None:
-    click.echo(f"lesionwise: {line}", err=True)
+    click.echo(f"lesionwise: {visible(line)}", err=True)

@@ -36,6 +36,14 @@ def itk_image(data: NDArray[np.floating[Any]], affine: NDArray[np.floating[Any]]
     return image
 
 
+def matrix_of(transform: sitk.Euler3DTransform | sitk.AffineTransform) -> NDArray[np.float64]:
+    """Return a rigid or affine transform as a 4 x 4 matrix, mm to mm."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)
+    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
+    return matrix
+
+
 def with_spacing(image: sitk.Image, size_mm: float) -> sitk.Image:
     """Return the image with cubic voxels of that size along its own axes, smoothed where they become larger."""
     for axis, spacing in enumerate(image.GetSpacing()):

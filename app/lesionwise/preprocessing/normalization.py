@@ -27,7 +27,8 @@ def kde_peak(values: NDArray[np.floating]) -> float:
     """Return the intensity at which a smooth histogram of the brain's voxels is highest.
 
     `values` has one axis. The estimate is evaluated at 80 evenly spaced intensities, from three bandwidths
-    below the smallest value to three above the 99th percentile, and the result is one of them.
+    below the smallest value to three above the 99th percentile, and the result is one of them. Values further below 0 than
+    the 99th percentile is above are left out: a stray one would draw the 80 so far apart that they miss the peak.
 
     Raises PreprocessingError where there are no values, all are alike, or the commonest is not positive.
     """
@@ -42,6 +43,7 @@ def kde_peak(values: NDArray[np.floating]) -> float:
             f"intensities inside the brain mask run from {lower:g} to {upper:g} (99th percentile), "
             "which leaves nothing to normalise by; check the image and the mask"
         )
+    lower = max(lower, -upper)
     bandwidth = upper / GRID_POINTS
     counts, edges = np.histogram(values, bins=HISTOGRAM_BINS, range=(lower, upper))
     centres = (edges[:-1] + edges[1:]) / 2

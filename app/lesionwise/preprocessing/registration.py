@@ -17,6 +17,7 @@ from lesionwise.preprocessing.alignment import (
     head_mask,
     itk_image,
     mask_like,
+    matrix_of,
     rigid_search,
     with_spacing,
 )
@@ -66,7 +67,7 @@ def register(time1: Volume, time2: Volume, threads: int = 1) -> Registration:
             fixed_level = with_spacing(fixed, level_mm)
             mask = mask_like(head, fixed_level)
             transform, _ = descend(fixed_level, with_spacing(moving, level_mm), mask, share, transform)
-        found = Registration(_matrix(transform), similarity(fixed, moving, transform))
+        found = Registration(matrix_of(transform), similarity(fixed, moving, transform))
     if found.similarity < SMALLEST_SIMILARITY:
         raise PreprocessingError(
             f"registration failed: after it the scans are alike to {found.similarity:.2f} only, "
@@ -107,12 +108,3 @@ def similarity(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform)
     if min(float(structure.std()) for structure in structures) == 0.0:
         return 0.0
     return float(np.corrcoef(*structures)[0, 1])
-
-
-def _matrix(transform: sitk.Euler3DTransform) -> Matrix:
-    """Return the transform as a 4 x 4 matrix."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)
-    centre = np.array(transform.GetCenter())
-    matrix[:3, 3] = centre + np.array(transform.GetTranslation()) - matrix[:3, :3] @ centre
-    return matrix

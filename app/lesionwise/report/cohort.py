@@ -15,8 +15,8 @@ from urllib.parse import quote
 from lesionwise import __version__
 from lesionwise.batch.layouts import BatchCase
 from lesionwise.batch.tables import DONE, FAILED, KEPT, WAITING, CaseResult
-from lesionwise.case_files import also_written
-from lesionwise.report.page import REPORT_PAGE, in_words, page_environment
+from lesionwise.case_files import REPORT_PAGE, also_written
+from lesionwise.report.page import in_words, page_environment
 from lesionwise.texts import one_line, visible
 
 COHORT_PAGE = "cohort.html"

@@ -16,9 +16,6 @@ from lesionwise.report.pictures import largest_slices, lesion_pictures, montage
 from lesionwise.report.places import REGIONS
 from lesionwise.report.viewer import viewer_program, viewer_volumes
 
-REPORT_PAGE, REPORT_TABLE = "report.html", "report.json"
-"""The names of a report's two files."""
-
 MAX_PICTURED = 40
 """So many lesions have pictures of their own, the largest; all are in the table, the montage and the viewer."""
 

@@ -9,12 +9,13 @@ from functools import cache
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
+from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from lesionwise.errors import PreprocessingError
 from lesionwise.lesions import label_lesions
-from lesionwise.preprocessing.alignment import itk_image
+from lesionwise.preprocessing.alignment import itk_image, matrix_of
 from lesionwise.preprocessing.atlas import affine_to_atlas, painted_brain
 from lesionwise.preprocessing.itk_threads import itk_threads
 from lesionwise.progress import Progress
@@ -85,7 +86,7 @@ def maps_on_scan(scan: NDArray[np.float32], brain: Mask, affine: NDArray[np.floa
     """
     image = itk_image(scan, affine)
     bare = itk_image(np.where(brain, scan, np.float32(0)), affine)
-    volume_mm3 = max(1, int(np.count_nonzero(brain))) * float(np.prod(voxel_mm(affine)))
+    volume_mm3 = max(1, int(np.count_nonzero(brain))) * float(np.prod(voxel_sizes(affine)))
     scale = float(np.cbrt(np.count_nonzero(template_regions()["brain"]) / volume_mm3))
     transform = affine_to_atlas(bare, itk_image(painted_brain(), template_affine()), scale)
 
@@ -100,10 +101,12 @@ def maps_on_scan(scan: NDArray[np.float32], brain: Mask, affine: NDArray[np.floa
     shared, both = np.count_nonzero(there & brain), np.count_nonzero(there) + np.count_nonzero(brain)
     overlap = 2 * int(shared) / max(1, int(both))
     maps = BrainMaps(
-        ventricles=ventricles_of_scan(scan, brain, on_scan(template["ventricles"]), voxel_mm(affine)),
+        ventricles=ventricles_of_scan(
+            scan, brain, on_scan(template["ventricles"]), tuple(voxel_sizes(affine))
+        ),
         cortex=on_scan(template["cortex"]),
         infratentorial=on_scan(template["infratentorial"]),
-        to_template=_matrix(transform) @ affine,
+        to_template=matrix_of(transform) @ affine,
     )
     return ScanMaps(maps, float(overlap))
 
@@ -172,12 +175,6 @@ def below_tentorium(t1: NDArray[np.float32], brain: Mask) -> Mask:
     return below
 
 
-def voxel_mm(affine: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return the voxel size along x, y, z of an affine."""
-    x, y, z = (float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
-    return x, y, z
-
-
 def _coordinates(shape: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
     """Return the template's x, y and z in mm, each along its own axis."""
     origin = template_affine()[:3, 3]
@@ -192,11 +189,3 @@ def _largest(mask: Mask, count: int) -> Mask:
     sizes = np.bincount(components.ravel())
     sizes[0] = 0
     return np.asarray(np.isin(components, np.argsort(sizes)[-count:]))
-
-
-def _matrix(transform: sitk.AffineTransform) -> NDArray[np.float64]:
-    """Return the transform as a 4 x 4 matrix, mm to mm."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)
-    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
-    return matrix
