@@ -11,6 +11,7 @@ from concurrent.futures import wait
 import nibabel as nib
 import numpy as np
 import pytest
+from closed_folder import close
 from small_case import BRAIN_MASK, QUICK_BATCH, write_patient, write_weights
 
 from lesionwise import __version__, cli
@@ -116,6 +117,30 @@ def test_a_failing_case_is_named_and_the_others_go_on(batch, cohort, weights, tm
         ("c", "2"),
     ]
     assert float(lesions[0]["x_mm"]) == pytest.approx(report["lesions"][0]["centre_mm"][0], abs=0.006)
+
+
+def test_what_may_not_be_looked_into_does_not_end_the_batch(batch, cohort, tmp_path, monkeypatch):
+    (cohort / "lost+found").mkdir()
+    (tmp_path / "out/a").mkdir(parents=True)
+    close(monkeypatch, cohort / "lost+found")
+    close(monkeypatch, tmp_path / "out/a")
+    code, out, err = batch()
+    assert code == 1
+    assert "1 cases done, 0 kept from before, 2 failed" in out
+    assert "passed over, no permission to look into: lost+found\n" in err
+    table = rows(tmp_path / "out/cohort.csv")
+    assert list(table) == ["a", "b", "c"]
+    assert "Permission denied" in table["a"]["error"]
+
+
+def test_a_patient_whose_scans_were_not_fetched_fails_by_name(batch, cohort, tmp_path):
+    for name in (TIME1, TIME2):
+        (cohort / "a" / name).unlink()
+        (cohort / "a" / name).symlink_to("../.git/annex/objects/key")
+    code, _, err = batch()
+    assert code == 1
+    assert "2 of 3 cases failed: a, b" in err
+    assert f"{cohort / 'a' / TIME1}: no such file" in rows(tmp_path / "out/cohort.csv")["a"]["error"]
 
 
 @pytest.mark.parametrize("name", ["cohort.csv", "lesions.csv", "cohort.html"])

@@ -3,8 +3,15 @@
 import json
 
 import pytest
+from closed_folder import close
 
-from lesionwise.batch.layouts import Extras, find_cases, unpaired_subjects, write_bids_description
+from lesionwise.batch.layouts import (
+    Extras,
+    closed_folders,
+    find_cases,
+    unpaired_subjects,
+    write_bids_description,
+)
 from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.errors import InputError, UsageError
 
@@ -25,6 +32,30 @@ def test_the_challenges_folders_are_found_also_those_that_lack_a_scan(tmp_path):
     assert cases[0].case.time1 == source / "a" / TIME1  # missing: told when the case is read
     assert cases[1].case.outputs == [target / "b/segmentation.nii.gz", target / "b/report.json"]
     assert cases[1].case.brain_mask is None
+
+
+def test_a_folder_that_may_not_be_looked_into_is_passed_over_and_named(tmp_path, monkeypatch):
+    touch(tmp_path / "a" / TIME1, tmp_path / "lost+found" / TIME1, tmp_path / "list.csv")
+    close(monkeypatch, tmp_path / "lost+found")
+    _, cases = find_cases(tmp_path, tmp_path / "out")
+    assert [case.name for case in cases] == ["a"]
+    assert closed_folders(tmp_path) == ["lost+found"]
+    (tmp_path / "a" / TIME1).unlink()
+    with pytest.raises(
+        InputError, match=r"no case found \(there is no permission to look into lost\+found\)"
+    ):
+        find_cases(tmp_path, tmp_path / "out")
+
+
+def test_scans_that_are_links_to_what_was_not_fetched_are_cases(tmp_path):
+    for folder, names in (("challenge/a", (TIME1, TIME2)), ("flat", ("a_time01.nii.gz", "a_time02.nii.gz"))):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in names:
+            (tmp_path / folder / name).symlink_to("../.git/annex/objects/key")
+    (tmp_path / "flat/folder_time01.nii.gz").mkdir()
+    for layout in ("challenge", "flat"):
+        found, (case,) = find_cases(tmp_path / layout, tmp_path / "out")
+        assert (found, case.name) == (layout, "a")
 
 
 def test_extras_add_a_map_and_a_given_brain_mask(tmp_path):
@@ -83,6 +114,14 @@ def test_sessions_of_a_bids_dataset_are_paired_one_after_the_other(tmp_path):
     _, cases = find_cases(tmp_path, tmp_path / "out", extras=Extras(report=True))
     assert cases[0].case.page == tmp_path / "out/sub-01/ses-2/report.html"
     assert len(cases[0].case.outputs) == 3  # the table is written once
+
+
+def test_a_session_that_may_not_be_looked_into_is_not_skipped(tmp_path, monkeypatch):
+    scans = [flair(tmp_path, "01", session) for session in ("1", "2", "3")]
+    close(monkeypatch, tmp_path / "sub-01/ses-2")
+    _, cases = find_cases(tmp_path, tmp_path / "out")
+    # ses-1 and ses-3 are no pair: both cases fail when the scan of ses-2 is read.
+    assert [(case.case.time1, case.case.time2) for case in cases] == [tuple(scans[:2]), tuple(scans[1:])]
 
 
 def test_sessions_follow_each_other_as_their_numbers_do(tmp_path):

@@ -4,6 +4,7 @@ Names come from files and folders and are taken as they are: they name results, 
 """
 
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ def find_cases(
     """Return the layout, and the cases below `source`, in natural order, with their results below `target`.
 
     `layout`: a name in `LAYOUTS`, or "auto" for the first of them that finds a case.
-    A patient who lacks a scan is a case, too: it fails when it is computed, and is named.
+    A patient who lacks a scan is a case, too, and so is one whose scans are links that lead nowhere (of data that were
+    not fetched): it fails when it is computed, and is named.
     Raises `UsageError` where `source` is no folder or an option does not suit the layout, `InputError` where
     there is no case, or two would have one name.
     """
@@ -66,8 +68,10 @@ def find_cases(
                 )
             _refuse_doubles(cases)
             return name, sorted(cases, key=lambda case: natural_order(case.name))
+    closed = closed_folders(source)
+    where = f" (there is no permission to look into {', '.join(closed)})" if closed else ""
     raise InputError(
-        f"{source}: no case found; it takes PATIENT/{TIME1} with {TIME2}, or files *_time01* with *_time02*,"
+        f"{source}: no case found{where}; it takes PATIENT/{TIME1} with {TIME2}, or files *_time01* with *_time02*,"
         " or BIDS (sub-*/ses-*/anat/*_FLAIR.nii.gz with two sessions or more)"
     )
 
@@ -76,6 +80,11 @@ def natural_order(name: str) -> tuple[list[str | int], str]:
     """Return what sorts names as people do, their numbers as numbers: ses-M6 comes before ses-M12."""
     parts = re.split("([0-9]+)", name)  # text and digits in turn
     return [int(part) if number % 2 else part for number, part in enumerate(parts)], name
+
+
+def closed_folders(source: Path) -> list[str]:
+    """Return what this user may not look into: whether it holds a patient cannot be told (lost+found does not)."""
+    return [folder.name for folder in _visible(source) if _is_closed(folder)]
 
 
 def unpaired_subjects(source: Path) -> list[str]:
@@ -118,7 +127,8 @@ def _challenge(source: Path, target: Path, extras: Extras) -> list[BatchCase]:
     """Folders that hold either scan under the challenge's name."""
     cases = []
     for folder in _visible(source):
-        if (folder / TIME1).is_file() or (folder / TIME2).is_file():
+        # A link that leads nowhere is a scan, too: reading it says so, instead of leaving the patient out.
+        if os.path.lexists(folder / TIME1) or os.path.lexists(folder / TIME2):
             mask = folder / extras.brain_mask_name if extras.brain_mask_name else None
             pair = folder / TIME1, folder / TIME2
             cases.append(_in_one_folder(folder.name, pair, target / folder.name, extras, mask))
@@ -130,7 +140,8 @@ def _flat(source: Path, target: Path, extras: Extras) -> list[BatchCase]:
     pairs: dict[tuple[Path, Path], str] = {}
     for path in _visible(source):
         found = re.search("_time0([12])", path.name)
-        if found and path.is_file() and _ENDING.search(path.name):
+        is_folder = os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for a link to where one may not look
+        if found and not is_folder and _ENDING.search(path.name):
             start, end = path.name[: found.start()], path.name[found.end() :]
             # Without dots at its ends it is no "..", which would name the folder above the results.
             name = (start + _ENDING.sub("", end)).strip("_.") or "case"
@@ -155,10 +166,20 @@ def _bids(source: Path, target: Path, extras: Extras) -> list[BatchCase]:
 def _bids_sessions(subject: Path) -> list[tuple[str, list[Path]]]:
     """Return the sessions of a subject that hold a FLAIR, with their FLAIRs, in the natural order of their labels."""
     return [
-        (session.name, scans)
-        for session in _visible(subject, "ses-*")
-        if (scans := _visible(session / "anat", "*_FLAIR.nii.gz"))
+        (session.name, scans) for session in _visible(subject, "ses-*") if (scans := _bids_flairs(session))
     ]
+
+
+def _bids_flairs(session: Path) -> list[Path]:
+    """Return the FLAIRs of a session.
+
+    One that this user may not look into counts as one that holds a FLAIR, and fails when that is read: without it, the
+    sessions before and after would be taken for a pair.
+    """
+    anat = session / "anat"
+    if _is_closed(session) or _is_closed(anat):
+        return [anat / f"{session.parent.name}_{session.name}_FLAIR.nii.gz"]
+    return _visible(anat, "*_FLAIR.nii.gz")
 
 
 def _bids_pair(
@@ -207,6 +228,14 @@ def _case(
 def _visible(folder: Path, pattern: str = "*") -> list[Path]:
     visible = (path for path in folder.glob(pattern) if not path.name.startswith("."))
     return sorted(visible, key=lambda path: natural_order(path.name))
+
+
+def _is_closed(folder: Path) -> bool:
+    try:
+        (folder / "any").lstat()
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return False
 
 
 def _refuse_doubles(cases: list[BatchCase]) -> None:

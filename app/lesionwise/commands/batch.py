@@ -78,7 +78,13 @@ def command(
         )
     from lesionwise.batch.cluster import cluster
     from lesionwise.batch.computer import this_machine
-    from lesionwise.batch.layouts import Extras, find_cases, unpaired_subjects, write_bids_description
+    from lesionwise.batch.layouts import (
+        Extras,
+        closed_folders,
+        find_cases,
+        unpaired_subjects,
+        write_bids_description,
+    )
     from lesionwise.batch.lock import alone_in
     from lesionwise.batch.run import check_replaceable, run_batch
     from lesionwise.files import make_folder
@@ -92,6 +98,8 @@ def command(
         if layout == "bids":
             write_bids_description(target)
         progress.note(f"{len(cases)} cases")
+        if layout == "challenge" and (closed := closed_folders(source)):
+            progress.note(f"passed over, no permission to look into: {visible(', '.join(closed))}")
         if layout == "bids" and (unpaired := unpaired_subjects(source)):
             progress.note(f"no pair, a FLAIR in fewer than two sessions: {visible(', '.join(unpaired))}")
         opened = (
