@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 from lesionwise import __version__
@@ -72,7 +72,7 @@ def find_cases(
     where = f" (there is no permission to look into {', '.join(closed)})" if closed else ""
     raise InputError(
         f"{source}: no case found{where}; it takes PATIENT/{TIME1} with {TIME2}, or files *_time01* with *_time02*,"
-        " or BIDS (sub-*/ses-*/anat/*_FLAIR.nii.gz with two sessions or more)"
+        " or BIDS (sub-*/ses-*/anat/*_FLAIR.nii.gz or .nii with two sessions or more)"
     )
 
 
@@ -136,17 +136,30 @@ def _challenge(source: Path, target: Path, extras: Extras) -> list[BatchCase]:
 
 
 def _flat(source: Path, target: Path, extras: Extras) -> list[BatchCase]:
-    """Files named alike but for _time01 and _time02; the name of the case is what is left without."""
-    pairs: dict[tuple[Path, Path], str] = {}
+    """Files named alike but for _time01 and _time02, and for the ending; the name of the case is what is left without.
+
+    Raises `InputError` where two files are of one time.
+    """
+    scans: dict[tuple[str, str], dict[str, Path]] = {}
     for path in _visible(source):
         found = re.search("_time0([12])", path.name)
         is_folder = os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for a link to where one may not look
         if found and not is_folder and _ENDING.search(path.name):
-            start, end = path.name[: found.start()], path.name[found.end() :]
-            # Without dots at its ends it is no "..", which would name the folder above the results.
-            name = (start + _ENDING.sub("", end)).strip("_.") or "case"
-            pairs[source / f"{start}_time01{end}", source / f"{start}_time02{end}"] = name
-    return [_in_one_folder(name, pair, target / name, extras) for pair, name in pairs.items()]
+            start, end = path.name[: found.start()], _ENDING.sub("", path.name[found.end() :])
+            times = scans.setdefault((start, end), {})
+            if found[1] in times:
+                raise InputError(f"{times[found[1]]} and {path}: two scans of one time; remove or rename one")
+            times[found[1]] = path
+    cases = []
+    for (start, end), times in scans.items():
+        rest = next(iter(times.values())).name[
+            len(f"{start}_time01") :
+        ]  # a scan that is missing is called alike
+        time1, time2 = (times.get(time, source / f"{start}_time0{time}{rest}") for time in "12")
+        # Without dots at its ends it is no "..", which would name the folder above the results.
+        name = (start + end).strip("_.") or "case"
+        cases.append(_in_one_folder(name, (time1, time2), target / name, extras))
+    return cases
 
 
 def _bids(source: Path, target: Path, extras: Extras) -> list[BatchCase]:
@@ -179,23 +192,33 @@ def _bids_flairs(session: Path) -> list[Path]:
     anat = session / "anat"
     if _is_closed(session) or _is_closed(anat):
         return [anat / f"{session.parent.name}_{session.name}_FLAIR.nii.gz"]
-    return _visible(anat, "*_FLAIR.nii.gz")
+    flairs = _visible(anat, "*_FLAIR.nii*")
+    return [path for path in flairs if _ENDING.search(path.name)]
 
 
 def _bids_pair(
     before: str, scans1: list[Path], after: str, scans2: list[Path]
 ) -> tuple[tuple[Path, Path], str]:
     """Return the scans of two sessions that belong together, or any two and why that is not clear."""
-    by_name = {scan.name.replace(f"_{before}_", f"_{after}_"): scan for scan in scans1}
-    alike = [(by_name[scan.name], scan) for scan in scans2 if scan.name in by_name]
+    pairs = list(product(scans1, scans2))
+    alike = [
+        pair
+        for pair in pairs
+        if _bids_name(pair[0]).replace(f"_{before}_", f"_{after}_") == _bids_name(pair[1])
+    ]
     if len(alike) == 1:
         return alike[0], ""
-    if len(scans1) == len(scans2) == 1:
-        return (scans1[0], scans2[0]), ""
-    return (scans1[0], scans2[0]), (
+    if len(pairs) == 1:
+        return pairs[0], ""
+    advice = "keep one run of each" if alike else "keep one of each, or name the pair alike"
+    return pairs[0], (
         f"{before} has {len(scans1)} FLAIRs and {after} has {len(scans2)}, and which belong together is not"
-        " clear; keep one of each, or name the pair alike"
+        f" clear; {advice}"
     )
+
+
+def _bids_name(scan: Path) -> str:
+    return _ENDING.sub("", scan.name)
 
 
 def _in_one_folder(

@@ -65,8 +65,8 @@ def command(
     \b
     IN holds one of
       challenge  PATIENT/flair_time01_on_middle_space.nii.gz and ..._time02_...
-      bids       sub-*/ses-*/anat/*_FLAIR.nii.gz; sessions are paired one after the other
-      flat       files named alike but for _time01 and _time02
+      bids       sub-*/ses-*/anat/*_FLAIR.nii.gz or .nii; sessions are paired one after the other
+      flat       files named alike but for _time01 and _time02, .nii.gz or .nii
 
     OUT gets a folder for each case, cohort.csv (a row a case), lesions.csv (a row a lesion) and cohort.html. A case
     that fails is named at the end, and the others go on. Started again, only what is missing or not current is computed:
