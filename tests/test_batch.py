@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 from concurrent.futures import wait
+from contextlib import suppress
 
 import nibabel as nib
 import numpy as np
@@ -24,6 +25,7 @@ from lesionwise.batch.tables import CaseResult, cohort_table, lesions_table
 from lesionwise.case_files import Case
 from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.engine import Engine, Settings
+from lesionwise.errors import InputError
 from lesionwise.inference import Windows, predict_in_memory
 from lesionwise.pipeline import finish_case, segment_case
 from lesionwise.prepared_case import prepare_case
@@ -369,10 +371,41 @@ def test_a_report_that_is_damaged_is_not_taken_for_a_finished_case(batch, tmp_pa
     assert computed == ["a"]
 
 
-def test_a_mask_that_is_not_its_reports_is_computed_again(batch, tmp_path, computed):
+@pytest.mark.parametrize("more", [(), ("--threshold", "0.9")])  # also where the case is not current
+def test_a_mask_that_was_corrected_by_hand_is_left_and_the_others_go_on(batch, tmp_path, computed, more):
     batch()
     computed.clear()
-    (tmp_path / "out/a/segmentation.nii.gz").write_bytes(b"another")
+    mask = tmp_path / "out/a/segmentation.nii.gz"
+    mask.write_bytes(b"corrected")
+    (tmp_path / "out/c/segmentation.nii.gz").unlink()
+    code, _, err = batch(*more)
+    assert code == 1
+    assert computed == ["c"]
+    assert mask.read_bytes() == b"corrected"
+    told = f"{mask}: this mask is not the one that was computed (corrected by hand?); move it away, or use --force"
+    assert f"lesionwise: a: {told}\n" in err
+    table = rows(tmp_path / "out/cohort.csv")
+    assert (table["a"]["state"], table["a"]["error"], table["c"]["state"]) == ("failed", told, "done")
+
+    mask.rename(tmp_path / "mine.nii.gz")
+    computed.clear()
+    batch(*more)
+    assert computed == ["a"]
+    mask.write_bytes(b"corrected")
+    computed.clear()
+    batch(*more, "--force")
+    assert computed == ["a", "c"]
+    assert mask.read_bytes() != b"corrected"
+
+
+@pytest.mark.parametrize("told", [{}, {"mask_sha256": None}])
+def test_of_a_report_that_does_not_tell_its_mask_the_case_is_computed_again(batch, tmp_path, computed, told):
+    batch()
+    computed.clear()
+    table = tmp_path / "out/a/report.json"
+    report = json.loads(table.read_text())
+    del report["mask_sha256"]
+    table.write_text(json.dumps(report | told))
     batch()
     assert computed == ["a"]
 
@@ -386,7 +419,9 @@ def test_whatever_a_report_lacks_or_holds_instead_the_cohort_can_be_told(batch, 
 
     def is_finished(content):
         table.write_text(json.dumps(content))
-        found = finished_report(items[0].case, report)
+        found = None
+        with suppress(InputError):  # where the mask is not the one that it tells of
+            found = finished_report(items[0].case, report)
         if found:
             write_cohort(items[:1], {"a": CaseResult("a", "kept", found)}, tmp_path)
         return found is not None
