@@ -145,6 +145,13 @@ def test_a_patient_whose_scans_were_not_fetched_fails_by_name(batch, cohort, tmp
     assert f"{cohort / 'a' / TIME1}: no such file" in rows(tmp_path / "out/cohort.csv")["a"]["error"]
 
 
+def test_a_way_to_find_brains_that_are_given_is_refused(batch, tmp_path):
+    code, _, err = batch("--brain-extraction", "atlas")  # beside --brain-mask-name of QUICK_BATCH
+    assert code == 2
+    assert "--brain-mask-name); leave one of them out" in err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["cohort.csv", "lesions.csv", "cohort.html"])
 def test_a_table_that_no_batch_wrote_is_not_replaced(batch, tmp_path, name):
     (tmp_path / "out").mkdir()

@@ -9,6 +9,7 @@ from lesionwise.commands.options import (
     FOLDER,
     debug_option,
     quiet_option,
+    refuse_needless_extraction,
     segmentation_options,
     settings_from,
 )
@@ -76,6 +77,7 @@ def command(
         raise UsageError(
             "--prefetch is for one machine; with --scheduler several workers overlap by themselves"
         )
+    refuse_needless_extraction(brain_mask_name)
     from lesionwise.batch.cluster import cluster
     from lesionwise.batch.computer import this_machine
     from lesionwise.batch.layouts import (
