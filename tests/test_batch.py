@@ -603,22 +603,52 @@ def test_any_error_of_a_case_is_its_own(batch, monkeypatch, tmp_path):
     assert TIME2 in err[err.index("Traceback") :]
 
 
-def test_weights_that_cannot_be_used_end_the_batch_with_their_code(batch, tmp_path):
+def test_weights_that_cannot_be_used_end_the_batch_with_their_code_and_leave_nothing(batch, tmp_path):
     code, _, err = batch("--weights", tmp_path)
     assert code == 5
     assert err.count("\n") <= 2
+    assert not (tmp_path / "out").exists()
 
 
-def test_bids_results_are_a_derivative(patient, weights, tmp_path, monkeypatch, capfd):
+@pytest.fixture
+def dataset(patient, tmp_path):
+    """Return a BIDS dataset of one subject with two sessions."""
     for session, name in (("1", TIME1), ("2", TIME2)):
         folder = tmp_path / f"in/sub-x/ses-{session}/anat"
         folder.mkdir(parents=True)
         shutil.copy(patient / name, folder / f"sub-x_ses-{session}_FLAIR.nii.gz")
+    return tmp_path / "in"
+
+
+@pytest.mark.parametrize("there", [None, "notes.txt"])
+def test_a_bids_batch_that_cannot_begin_leaves_nothing_and_what_was_there(dataset, tmp_path, capfd, there):
+    if there:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / there).touch()
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["batch", str(dataset), str(tmp_path / "out"), "--weights", str(tmp_path)])
+    assert ended.value.code == 5
+    left = [path.name for path in tmp_path.glob("out/*")]
+    assert left == ([there] if there else [])
+    assert (tmp_path / "out").exists() == bool(there)
+
+
+def test_the_dataset_of_others_is_refused_before_the_network_is_loaded(dataset, tmp_path, capfd, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/dataset_description.json").write_text('{"Name": "Raw scans"}')
+    monkeypatch.setattr(Engine, "start", lambda *_: 1 / 0)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["batch", str(dataset), str(tmp_path / "out")])
+    assert ended.value.code == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["dataset_description.json"]
+
+
+def test_bids_results_are_a_derivative(dataset, patient, weights, tmp_path, monkeypatch, capfd):
     mask = np.asarray(nib.load(patient / BRAIN_MASK).dataobj) > 0
     monkeypatch.setattr("lesionwise.scan_pair.find_brain", lambda *_: (mask, "learned"))
     arguments = [
         "batch",
-        tmp_path / "in",
+        dataset,
         tmp_path / "out",
         "--weights",
         weights,

@@ -20,6 +20,7 @@ from lesionwise.report.page import REPORT_PAGE, REPORT_TABLE
 
 BIDS_VERSION = "1.10.0"
 GENERATOR = "lesionwise"
+DESCRIPTION = "dataset_description.json"
 _ENDING = re.compile(r"\.nii(\.gz)?$")
 
 
@@ -92,17 +93,27 @@ def unpaired_subjects(source: Path) -> list[str]:
     return [subject.name for subject in _visible(source, "sub-*") if len(_bids_sessions(subject)) < 2]
 
 
-def write_bids_description(target: Path) -> None:
-    """Make `target` a BIDS derivative: dataset_description.json, and .bidsignore for what BIDS does not know.
+def check_bids_description(target: Path) -> bool:
+    """Tell whether `target` is a BIDS derivative of this program.
 
-    Raises `UsageError` where a dataset that others made is there, `InputError` where they cannot be written.
+    Raises `UsageError` where it is a dataset that others made.
     """
-    described, ignored = target / "dataset_description.json", target / ".bidsignore"
-    generators = _generators(described) if described.exists() else None
+    described = target / DESCRIPTION
+    generators = _generators(described) if os.path.lexists(described) else None
     if generators not in (None, [GENERATOR]):
         raise UsageError(
             f"{described}: this dataset is not one of {GENERATOR} alone; name another folder for the results"
         )
+    return generators is not None
+
+
+def write_bids_description(target: Path) -> None:
+    """Make `target` a BIDS derivative: dataset_description.json, and .bidsignore for what BIDS does not know.
+
+    Raises as `check_bids_description`, and `InputError` where they cannot be written.
+    """
+    ours = check_bids_description(target)
+    described, ignored = target / DESCRIPTION, target / ".bidsignore"
     description = {
         "Name": "New multiple sclerosis lesions",
         "BIDSVersion": BIDS_VERSION,
@@ -110,7 +121,7 @@ def write_bids_description(target: Path) -> None:
         "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}],
     }
     texts = {described: json.dumps(description, indent=2) + "\n"}
-    if generators or not ignored.exists():
+    if ours or not ignored.exists():
         texts[ignored] = "cohort.*\nlesions.csv\n**/report.*\n"
     write_whole({path: text_writer(text) for path, text in texts.items()})
 

@@ -82,6 +82,7 @@ def command(
     from lesionwise.batch.computer import this_machine
     from lesionwise.batch.layouts import (
         Extras,
+        check_bids_description,
         closed_folders,
         find_cases,
         unpaired_subjects,
@@ -89,16 +90,15 @@ def command(
     )
     from lesionwise.batch.lock import alone_in
     from lesionwise.batch.run import check_replaceable, run_batch
-    from lesionwise.files import make_folder
+    from lesionwise.files import output_folder
     from lesionwise.progress import show_progress
 
     settings = settings_from(**options)
     layout, cases = find_cases(source, target, layout, Extras(probabilities, brain_mask_name, report))
     check_replaceable(target)
-    make_folder(target)
-    with alone_in(target), show_progress(quiet) as progress:
-        if layout == "bids":
-            write_bids_description(target)
+    if layout == "bids":
+        check_bids_description(target)
+    with output_folder(target), alone_in(target), show_progress(quiet) as progress:
         progress.note(f"{len(cases)} cases")
         if layout == "challenge" and (closed := closed_folders(source)):
             progress.note(f"passed over, no permission to look into: {visible(', '.join(closed))}")
@@ -110,6 +110,8 @@ def command(
             else this_machine(settings, progress, prefetch)
         )
         with opened as computer:
+            if layout == "bids":
+                write_bids_description(target)
             results = run_batch(cases, target, computer, progress, force)
     failed = [result for result in results if not result.finished]
     for result in failed:
