@@ -33,7 +33,11 @@ from lesionwise.texts import readable, visible
     metavar="NAME",
     help="Use the brain mask of this name in each patient's folder (challenge layout).",
 )
-@click.option("--force", is_flag=True, help="Compute all cases, also those that are finished and current.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Compute all cases, also finished ones; masks corrected by hand are replaced.",
+)
 @click.option(
     "--prefetch/--no-prefetch",
     default=None,
