@@ -7,10 +7,12 @@ import os
 import shutil
 import threading
 from concurrent.futures import wait
+from contextlib import suppress
 
 import nibabel as nib
 import numpy as np
 import pytest
+from closed_folder import close
 from small_case import BRAIN_MASK, QUICK_BATCH, write_patient, write_weights
 
 from lesionwise import __version__, cli
@@ -23,6 +25,7 @@ from lesionwise.batch.tables import CaseResult, cohort_table, lesions_table
 from lesionwise.case_files import Case
 from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.engine import Engine, Settings
+from lesionwise.errors import InputError
 from lesionwise.inference import Windows, predict_in_memory
 from lesionwise.pipeline import finish_case, segment_case
 from lesionwise.prepared_case import prepare_case
@@ -116,6 +119,37 @@ def test_a_failing_case_is_named_and_the_others_go_on(batch, cohort, weights, tm
         ("c", "2"),
     ]
     assert float(lesions[0]["x_mm"]) == pytest.approx(report["lesions"][0]["centre_mm"][0], abs=0.006)
+
+
+def test_what_may_not_be_looked_into_does_not_end_the_batch(batch, cohort, tmp_path, monkeypatch):
+    (cohort / "lost+found").mkdir()
+    (tmp_path / "out/a").mkdir(parents=True)
+    close(monkeypatch, cohort / "lost+found")
+    close(monkeypatch, tmp_path / "out/a")
+    code, out, err = batch()
+    assert code == 1
+    assert "1 cases done, 0 kept from before, 2 failed" in out
+    assert "passed over, no permission to look into: lost+found\n" in err
+    table = rows(tmp_path / "out/cohort.csv")
+    assert list(table) == ["a", "b", "c"]
+    assert "Permission denied" in table["a"]["error"]
+
+
+def test_a_patient_whose_scans_were_not_fetched_fails_by_name(batch, cohort, tmp_path):
+    for name in (TIME1, TIME2):
+        (cohort / "a" / name).unlink()
+        (cohort / "a" / name).symlink_to("../.git/annex/objects/key")
+    code, _, err = batch()
+    assert code == 1
+    assert "2 of 3 cases failed: a, b" in err
+    assert f"{cohort / 'a' / TIME1}: no such file" in rows(tmp_path / "out/cohort.csv")["a"]["error"]
+
+
+def test_a_way_to_find_brains_that_are_given_is_refused(batch, tmp_path):
+    code, _, err = batch("--brain-extraction", "atlas")  # beside --brain-mask-name of QUICK_BATCH
+    assert code == 2
+    assert "--brain-mask-name); leave one of them out" in err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["cohort.csv", "lesions.csv", "cohort.html"])
@@ -344,10 +378,41 @@ def test_a_report_that_is_damaged_is_not_taken_for_a_finished_case(batch, tmp_pa
     assert computed == ["a"]
 
 
-def test_a_mask_that_is_not_its_reports_is_computed_again(batch, tmp_path, computed):
+@pytest.mark.parametrize("more", [(), ("--threshold", "0.9")])  # also where the case is not current
+def test_a_mask_that_was_corrected_by_hand_is_left_and_the_others_go_on(batch, tmp_path, computed, more):
     batch()
     computed.clear()
-    (tmp_path / "out/a/segmentation.nii.gz").write_bytes(b"another")
+    mask = tmp_path / "out/a/segmentation.nii.gz"
+    mask.write_bytes(b"corrected")
+    (tmp_path / "out/c/segmentation.nii.gz").unlink()
+    code, _, err = batch(*more)
+    assert code == 1
+    assert computed == ["c"]
+    assert mask.read_bytes() == b"corrected"
+    told = f"{mask}: this mask is not the one that was computed (corrected by hand?); move it away, or use --force"
+    assert f"lesionwise: a: {told}\n" in err
+    table = rows(tmp_path / "out/cohort.csv")
+    assert (table["a"]["state"], table["a"]["error"], table["c"]["state"]) == ("failed", told, "done")
+
+    mask.rename(tmp_path / "mine.nii.gz")
+    computed.clear()
+    batch(*more)
+    assert computed == ["a"]
+    mask.write_bytes(b"corrected")
+    computed.clear()
+    batch(*more, "--force")
+    assert computed == ["a", "c"]
+    assert mask.read_bytes() != b"corrected"
+
+
+@pytest.mark.parametrize("told", [{}, {"mask_sha256": None}])
+def test_of_a_report_that_does_not_tell_its_mask_the_case_is_computed_again(batch, tmp_path, computed, told):
+    batch()
+    computed.clear()
+    table = tmp_path / "out/a/report.json"
+    report = json.loads(table.read_text())
+    del report["mask_sha256"]
+    table.write_text(json.dumps(report | told))
     batch()
     assert computed == ["a"]
 
@@ -361,7 +426,9 @@ def test_whatever_a_report_lacks_or_holds_instead_the_cohort_can_be_told(batch, 
 
     def is_finished(content):
         table.write_text(json.dumps(content))
-        found = finished_report(items[0].case, report)
+        found = None
+        with suppress(InputError):  # where the mask is not the one that it tells of
+            found = finished_report(items[0].case, report)
         if found:
             write_cohort(items[:1], {"a": CaseResult("a", "kept", found)}, tmp_path)
         return found is not None
@@ -536,22 +603,52 @@ def test_any_error_of_a_case_is_its_own(batch, monkeypatch, tmp_path):
     assert TIME2 in err[err.index("Traceback") :]
 
 
-def test_weights_that_cannot_be_used_end_the_batch_with_their_code(batch, tmp_path):
+def test_weights_that_cannot_be_used_end_the_batch_with_their_code_and_leave_nothing(batch, tmp_path):
     code, _, err = batch("--weights", tmp_path)
     assert code == 5
     assert err.count("\n") <= 2
+    assert not (tmp_path / "out").exists()
 
 
-def test_bids_results_are_a_derivative(patient, weights, tmp_path, monkeypatch, capfd):
+@pytest.fixture
+def dataset(patient, tmp_path):
+    """Return a BIDS dataset of one subject with two sessions."""
     for session, name in (("1", TIME1), ("2", TIME2)):
         folder = tmp_path / f"in/sub-x/ses-{session}/anat"
         folder.mkdir(parents=True)
         shutil.copy(patient / name, folder / f"sub-x_ses-{session}_FLAIR.nii.gz")
+    return tmp_path / "in"
+
+
+@pytest.mark.parametrize("there", [None, "notes.txt"])
+def test_a_bids_batch_that_cannot_begin_leaves_nothing_and_what_was_there(dataset, tmp_path, capfd, there):
+    if there:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / there).touch()
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["batch", str(dataset), str(tmp_path / "out"), "--weights", str(tmp_path)])
+    assert ended.value.code == 5
+    left = [path.name for path in tmp_path.glob("out/*")]
+    assert left == ([there] if there else [])
+    assert (tmp_path / "out").exists() == bool(there)
+
+
+def test_the_dataset_of_others_is_refused_before_the_network_is_loaded(dataset, tmp_path, capfd, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/dataset_description.json").write_text('{"Name": "Raw scans"}')
+    monkeypatch.setattr(Engine, "start", lambda *_: 1 / 0)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["batch", str(dataset), str(tmp_path / "out")])
+    assert ended.value.code == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["dataset_description.json"]
+
+
+def test_bids_results_are_a_derivative(dataset, patient, weights, tmp_path, monkeypatch, capfd):
     mask = np.asarray(nib.load(patient / BRAIN_MASK).dataobj) > 0
     monkeypatch.setattr("lesionwise.scan_pair.find_brain", lambda *_: (mask, "learned"))
     arguments = [
         "batch",
-        tmp_path / "in",
+        dataset,
         tmp_path / "out",
         "--weights",
         weights,

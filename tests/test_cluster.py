@@ -189,6 +189,17 @@ def test_a_case_that_was_finished_before_its_worker_was_lost_is_not_computed_aga
     assert item.case.output.stat().st_mtime_ns > written
 
 
+def test_a_mask_that_was_corrected_by_hand_is_left_by_a_worker(item, settings):
+    computation = cluster_module.worker_computation(settings)
+    cluster_module.compute_on_worker(item, settings, computation, force=False)
+    item.case.output.write_bytes(b"corrected")
+    result = cluster_module.compute_on_worker(item, settings, computation, force=False)
+    assert result.state == "failed"
+    assert "corrected by hand?" in result.error
+    assert item.case.output.read_bytes() == b"corrected"
+    assert cluster_module.compute_on_worker(item, settings, computation, force=True).state == "done"
+
+
 def test_a_worker_that_computes_otherwise_says_in_what_and_does_nothing(item, settings):
     computation = cluster_module.worker_computation(replace(settings, precision="bf16"))
     result = cluster_module.compute_on_worker(item, settings, computation, force=False)

@@ -11,6 +11,7 @@ from small_anatomy import small_anatomy
 from lesionwise.commands.phantom import command
 from lesionwise.errors import InputError, UsageError
 from lesionwise.simulation import phantom as phantom_module
+from lesionwise.simulation import phantom_files
 from lesionwise.simulation.anatomy import Anatomy
 from lesionwise.simulation.phantom import (
     MARGIN_VOXELS,
@@ -174,6 +175,22 @@ def test_a_case_that_is_there_is_refused_before_any_work_and_replaced_with_force
     assert names(tmp_path) == ["patient002"]
     assert CliRunner().invoke(command, [str(tmp_path), "--cases", "2", "-q", "--force"]).exit_code == 0
     assert names(tmp_path / "patient002") == sorted([*FILES, "mine.txt"])
+
+
+def test_after_an_interruption_the_same_command_goes_on(made, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(phantom_files, "write_nifti", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_case(tmp_path / "out" / "patient001", made)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out" / "patient001").mkdir(parents=True)  # what a process that is killed outright leaves
+    (tmp_path / "out" / "patient001" / f".{FILES[0]}.0123abcd.part").touch()
+    (folder,) = case_folders(tmp_path / "out", 1)
+    write_case(folder, made)
+    assert names(folder) == FILES
 
 
 def test_a_real_patient_is_never_replaced(tmp_path):

@@ -8,6 +8,7 @@ import signal
 import nibabel as nib
 import numpy as np
 import pytest
+from closed_folder import close
 from small_case import brain, new_lesions, time_points, write_case
 
 from lesionwise import cli, scan_pair
@@ -163,6 +164,40 @@ def test_a_folder_of_patients_goes_on_after_failures_and_ends_with_code_1(
     report = json.loads((tmp_path / "out" / "patient003" / REPORT).read_text())
     assert report["preprocessing"] == ["masking", "bias correction"]
     assert report["brain_extraction"] == "learned"
+
+
+def test_what_may_not_be_looked_into_or_was_not_fetched_is_a_patient_who_fails(
+    run, patients, known_brain, tmp_path, monkeypatch
+):
+    for name in ("patient000", "patient002"):
+        shutil.rmtree(patients / name)
+    shutil.copytree(patients / "patient001", patients / "unfetched")
+    (patients / "unfetched" / GROUND_TRUTH).unlink()
+    (patients / "unfetched" / GROUND_TRUTH).symlink_to("../.git/annex/objects/key")
+    shutil.copytree(patients / "patient001", patients / "lost+found")
+    (patients / "moved").symlink_to(patients / "lost+found" / "patient")
+    (tmp_path / "out" / "patient003").mkdir(parents=True)
+    close(monkeypatch, patients / "lost+found")
+    close(monkeypatch, tmp_path / "out" / "patient003")
+    code, err = run(patients, "-o", tmp_path / "out", "--no-denoise", "--no-bias-correction", "--quiet")
+    assert code == 1
+    closed, moved, unwritable, unfetched, last = err.splitlines()
+    assert closed.startswith("lost+found failed: ")
+    assert moved.startswith("moved failed: ")
+    assert unwritable.startswith("patient003 failed: ")
+    assert all("Permission denied" in line for line in (closed, moved, unwritable))
+    assert f"unfetched failed: {patients / 'unfetched' / GROUND_TRUTH}: No such file" in unfetched
+    assert "4 of 5 patients failed" in last
+    assert (tmp_path / "out" / "patient001" / REPORT).is_file()
+
+
+def test_a_link_in_the_place_of_an_output_that_no_earlier_run_wrote_is_not_replaced(run, patients, tmp_path):
+    theirs = tmp_path / "out" / "patient001" / TIME1
+    theirs.parent.mkdir(parents=True)
+    theirs.symlink_to("../.git/annex/objects/key")
+    code, err = run(patients, "-o", tmp_path / "out", "--quiet")
+    assert code == 2
+    assert f"{theirs}: no earlier preprocess wrote this file" in err
 
 
 @pytest.mark.parametrize("inside", ["done", "derived/done"])

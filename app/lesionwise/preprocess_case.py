@@ -1,5 +1,6 @@
 """The story of `lesionwise preprocess`: two scans in, the images that a network would be given and the brain mask out."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -73,7 +74,7 @@ def check_replaceable(cases: Iterable[PreprocessCase]) -> None:
     """
     for case in cases:
         names = (TIME1, TIME2, BRAIN_MASK, *TRUTHS)
-        there = [path for name in names if (path := case.folder / name).exists()]
+        there = [path for name in names if os.path.lexists(path := case.folder / name)]
         if there and not (case.folder / REPORT).is_file():
             raise UsageError(
                 f"{there[0]}: no earlier preprocess wrote this file (there is no {REPORT} beside it);"

@@ -4,6 +4,7 @@ What the challenge's `animaMSLongitudinalPreprocessing.py` does with a folder, b
 end the run.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,8 +23,10 @@ def find_patients(
 
     Ground truths lie on the grid of the scans: they are not to be copied where the images leave it.
 
-    Hidden folders are no patients, nor is what holds `output` and no scan of its own. Whether the scans are there is
-    found out when their turn comes. Raises `InputError` where there is no folder or no subfolder.
+    Hidden folders are no patients, nor is what holds `output` and no scan of its own. Whether the scans are there, and
+    whether this user may look into the folder at all, is found out when their turn comes.
+
+    Raises `InputError` where there is no folder or no subfolder.
     """
     if not folder.is_dir():
         raise InputError(
@@ -32,7 +35,7 @@ def find_patients(
     patients = sorted(
         entry
         for entry in folder.iterdir()
-        if entry.is_dir() and entry.name[0] != "." and not _only_holds(entry, output)
+        if _is_folder(entry) and entry.name[0] != "." and not _only_holds(entry, output)
     )
     if not patients:
         raise InputError(f"{folder}: no patient found; it takes PATIENT/{TIME1} and PATIENT/{TIME2}")
@@ -42,16 +45,24 @@ def find_patients(
             patient / TIME2,
             output / patient.name,
             template=template,
-            copied=tuple(patient / name for name in TRUTHS if copy_truths and (patient / name).is_file()),
+            # A link that leads nowhere is a truth, too: copying it fails, instead of leaving it out.
+            copied=tuple(path for name in TRUTHS if copy_truths and os.path.lexists(path := patient / name)),
         )
         for patient in patients
     ]
 
 
+def _is_folder(entry: Path) -> bool:
+    try:
+        return entry.is_dir()
+    except PermissionError:  # a link to below a folder that this user may not look into
+        return True
+
+
 def _only_holds(entry: Path, output: Path) -> bool:
     """Tell whether a folder is `output`, or lies around it and has no scans of its own."""
     entry, output = entry.resolve(), output.resolve()
-    scans = any((entry / name).exists() for name in (TIME1, TIME2))
+    scans = any(os.path.lexists(entry / name) for name in (TIME1, TIME2))
     return entry == output or (output.is_relative_to(entry) and not scans)
 
 
@@ -73,7 +84,7 @@ def preprocess_patients(
             preprocess(case)
         except Exception as error:
             failed[patient] = trace(error)
-            stale = (case.folder / REPORT).exists()
+            stale = os.path.lexists(case.folder / REPORT)
             complain(f"{patient} failed: {explain(error)[0]}{STALE if stale else ''}")
     if failed:
         raise SomeCasesError(

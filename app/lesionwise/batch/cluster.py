@@ -21,7 +21,7 @@ from lesionwise.batch.tables import DONE, FAILED, CaseResult
 from lesionwise.case_description import describe_computation
 from lesionwise.case_files import Case
 from lesionwise.engine import Engine, Settings
-from lesionwise.errors import DeviceError, LesionwiseError, UsageError, explain, trace
+from lesionwise.errors import DeviceError, InputError, LesionwiseError, UsageError, explain, trace
 from lesionwise.progress import Display, Progress
 from lesionwise.weights import named_weights, stated_weights
 
@@ -140,7 +140,10 @@ def compute_on_worker(
         own = describe_computation(settings, engine)
         if own != computation:
             return CaseResult(item.name, FAILED, error=_otherwise(own, computation))
-        report = None if force else finished_report(item.case, computation)
+        try:
+            report = None if force else finished_report(item.case, computation)
+        except InputError as error:  # somebody corrected its mask since the start
+            return CaseResult(item.name, FAILED, error=explain(error)[0], trace=trace(error))
         if report is not None:
             return CaseResult(item.name, DONE, report)
         return compute_case(item, settings, engine, Display())

@@ -1,5 +1,6 @@
 """What computes the cases of a batch: this machine, one after the other, or each while the next is prepared."""
 
+import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -142,7 +143,7 @@ def _finish(
         return CaseResult(item.name, DONE, finish_case(item.case, prepared(), settings, engine, record))
     except Exception as error:
         message, _ = explain(error)
-        if item.case.output.exists():
+        if os.path.lexists(item.case.output):  # Path.exists would raise in a folder without permission
             message += STALE
         return CaseResult(item.name, FAILED, error=message, trace=trace(error))
     finally:

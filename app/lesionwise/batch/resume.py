@@ -16,21 +16,42 @@ def finished_report(case: Case, computation: Mapping[str, Any]) -> dict[str, Any
     tells, and a page or a map of an earlier start would tell of another mask; and the table has what those of the cohort
     tell. Current: the report's sha256 of each input and what `case_description.describe_computation` told then are what they
     are now.
+
+    Raises `InputError` where the mask is not the one that the report tells of, finished or not: computing would replace it.
     """
     report = earlier_report(case.table)
-    if report is None or not _can_be_told(report):
+    if report is None:
+        return None
+    _refuse_another_mask(case, report)
+    if not _can_be_told(report):
         return None
     if not all(path.is_file() and path.stat().st_size for path in case.outputs):
         return None
     if any(extra not in also_written(report) for extra in case.extras):
         return None
     facts = {key: value for key, value in computation.items() if key != "settings"}
-    same = _holds(report, facts) and _holds(report["settings"], computation["settings"])
+    if report.get("mask_sha256") is None or not _holds(report, facts):
+        return None
     try:
-        same = same and report.get("mask_sha256") == file_hashes({"mask": case.output})["mask"]
+        same = _holds(report["settings"], computation["settings"])
         return report if same and report.get("inputs_sha256") == file_hashes(case.inputs) else None
     except InputError:  # the case will say so when it is computed
         return None
+
+
+def _refuse_another_mask(case: Case, report: Mapping[str, Any]) -> None:
+    """Raise `InputError` where the mask is not the report's.
+
+    No run leaves it so, killed or not, because the report goes before its mask is replaced: it is somebody's work. Reports
+    of before they told the sha256 of their mask say nothing of it.
+    """
+    told, mask = report.get("mask_sha256"), case.output
+    if told is None or not (mask.is_file() and mask.stat().st_size):
+        return
+    if file_hashes({"mask": mask})["mask"] != told:
+        raise InputError(
+            f"{mask}: this mask is not the one that was computed (corrected by hand?); move it away, or use --force"
+        )
 
 
 def _holds(told: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:

@@ -11,14 +11,16 @@ from lesionwise.batch.layouts import BatchCase
 from lesionwise.batch.resume import finished_report
 from lesionwise.batch.tables import (
     COHORT_TABLE,
+    FAILED,
     KEPT,
     LESION_TABLE,
+    WAITING,
     CaseResult,
     cohort_table,
     is_cohort_table,
     lesions_table,
 )
-from lesionwise.errors import UsageError
+from lesionwise.errors import InputError, UsageError, explain, trace
 from lesionwise.files import check_outputs, text_writer, write_whole
 from lesionwise.progress import Progress
 from lesionwise.report.cohort import COHORT_PAGE, cohort_page
@@ -32,6 +34,7 @@ def run_batch(
 ) -> list[CaseResult]:
     """Compute the cases that are not finished and current (with `force`, all) and return what became of each.
 
+    Without `force`, a case whose mask is not the one that was computed fails, so that nobody's work is replaced.
     The tables and the page in the folder `target` are written anew after each case, so that they are true also after an
     interruption, which goes through. Raises `InputError` where they cannot be written.
     """
@@ -40,10 +43,16 @@ def run_batch(
     if not force:
         with progress.step("looking for finished cases"):
             for item in cases:
-                report = finished_report(item.case, computer.computation)
-                if report is not None:
-                    results[item.name] = CaseResult(item.name, KEPT, report)
-    waiting = [item for item in cases if not results[item.name].finished]
+                try:
+                    report = finished_report(item.case, computer.computation)
+                except InputError as error:
+                    results[item.name] = CaseResult(
+                        item.name, FAILED, error=explain(error)[0], trace=trace(error)
+                    )
+                else:
+                    if report is not None:
+                        results[item.name] = CaseResult(item.name, KEPT, report)
+    waiting = [item for item in cases if results[item.name].state == WAITING]
     write_cohort(cases, results, target)
 
     begin, total = time.perf_counter(), len(waiting)

@@ -9,6 +9,7 @@ from lesionwise.commands.options import (
     FOLDER,
     debug_option,
     quiet_option,
+    refuse_needless_extraction,
     segmentation_options,
     settings_from,
 )
@@ -32,7 +33,11 @@ from lesionwise.texts import readable, visible
     metavar="NAME",
     help="Use the brain mask of this name in each patient's folder (challenge layout).",
 )
-@click.option("--force", is_flag=True, help="Compute all cases, also those that are finished and current.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Compute all cases, also finished ones; masks corrected by hand are replaced.",
+)
 @click.option(
     "--prefetch/--no-prefetch",
     default=None,
@@ -65,8 +70,8 @@ def command(
     \b
     IN holds one of
       challenge  PATIENT/flair_time01_on_middle_space.nii.gz and ..._time02_...
-      bids       sub-*/ses-*/anat/*_FLAIR.nii.gz; sessions are paired one after the other
-      flat       files named alike but for _time01 and _time02
+      bids       sub-*/ses-*/anat/*_FLAIR.nii.gz or .nii; sessions are paired one after the other
+      flat       files named alike but for _time01 and _time02, .nii.gz or .nii
 
     OUT gets a folder for each case, cohort.csv (a row a case), lesions.csv (a row a lesion) and cohort.html. A case
     that fails is named at the end, and the others go on. Started again, only what is missing or not current is computed:
@@ -76,22 +81,31 @@ def command(
         raise UsageError(
             "--prefetch is for one machine; with --scheduler several workers overlap by themselves"
         )
+    refuse_needless_extraction(brain_mask_name)
     from lesionwise.batch.cluster import cluster
     from lesionwise.batch.computer import this_machine
-    from lesionwise.batch.layouts import Extras, find_cases, unpaired_subjects, write_bids_description
+    from lesionwise.batch.layouts import (
+        Extras,
+        check_bids_description,
+        closed_folders,
+        find_cases,
+        unpaired_subjects,
+        write_bids_description,
+    )
     from lesionwise.batch.lock import alone_in
     from lesionwise.batch.run import check_replaceable, run_batch
-    from lesionwise.files import make_folder
+    from lesionwise.files import output_folder
     from lesionwise.progress import show_progress
 
     settings = settings_from(**options)
     layout, cases = find_cases(source, target, layout, Extras(probabilities, brain_mask_name, report))
     check_replaceable(target)
-    make_folder(target)
-    with alone_in(target), show_progress(quiet) as progress:
-        if layout == "bids":
-            write_bids_description(target)
+    if layout == "bids":
+        check_bids_description(target)
+    with output_folder(target), alone_in(target), show_progress(quiet) as progress:
         progress.note(f"{len(cases)} cases")
+        if layout == "challenge" and (closed := closed_folders(source)):
+            progress.note(f"passed over, no permission to look into: {visible(', '.join(closed))}")
         if layout == "bids" and (unpaired := unpaired_subjects(source)):
             progress.note(f"no pair, a FLAIR in fewer than two sessions: {visible(', '.join(unpaired))}")
         opened = (
@@ -100,6 +114,8 @@ def command(
             else this_machine(settings, progress, prefetch)
         )
         with opened as computer:
+            if layout == "bids":
+                write_bids_description(target)
             results = run_batch(cases, target, computer, progress, force)
     failed = [result for result in results if not result.finished]
     for result in failed:

@@ -130,11 +130,12 @@ def was_given(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
-def refuse_needless_extraction(brain_mask: Path | None) -> None:
+def refuse_needless_extraction(brain_mask: Path | str | None) -> None:
     """Raise `UsageError` where both a brain mask and a way to find the brain were asked for: one would do nothing."""
     if brain_mask and was_given("brain_extraction"):
         raise UsageError(
-            "--brain-extraction finds the brain, and --brain-mask gives it; leave one of them out"
+            "--brain-extraction would do nothing where a brain mask is given (--brain-mask, or of a batch"
+            " --brain-mask-name); leave one of them out"
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from lesionwise import __version__
 from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2, patient_folder
 from lesionwise.errors import InputError, UsageError
-from lesionwise.files import write_whole
+from lesionwise.files import check_outputs, output_folder, write_whole
 from lesionwise.nifti import write_nifti
 from lesionwise.simulation.phantom import Phantom
 
@@ -25,16 +25,16 @@ def case_folders(root: Path, cases: int, replace: bool = False) -> list[Path]:
     """Return the folders of so many cases under `root`, which need not exist.
 
     Raises:
-        UsageError: a folder is there already and `replace` is not set, or it holds files and no phantom.
+        UsageError: a phantom is there already and `replace` is not set, or a folder holds files and no phantom.
         InputError: `root` or one of the folders is a file.
     """
     folders = [root / patient_folder(number) for number in range(1, cases + 1)]
     for folder in (root, *folders):
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder}: this is a file and not a folder; name another folder")
-    there = [folder for folder in folders if folder.is_dir()]
+    there = [folder for folder in folders if folder.is_dir() and _holds_files(folder)]
     for folder in there:
-        if any(folder.iterdir()) and not (folder / DESCRIPTION).is_file():
+        if not (folder / DESCRIPTION).is_file():
             raise UsageError(f"{folder}: this is no phantom (it has no {DESCRIPTION}); name another folder")
     if there and not replace:
         raise UsageError(
@@ -43,25 +43,27 @@ def case_folders(root: Path, cases: int, replace: bool = False) -> list[Path]:
     return folders
 
 
+def _holds_files(folder: Path) -> bool:
+    """Tell whether there are files other than hidden ones: those a process that is killed outright leaves."""
+    return any(entry.name[0] != "." for entry in folder.iterdir())
+
+
 def write_case(folder: Path, phantom: Phantom) -> None:
-    """Write a phantom into its folder: all files or none; the same phantom gives the same bytes.
+    """Write a phantom into its folder: all files or none, nor a new folder; the same phantom gives the same bytes.
 
     Raises:
         InputError: the folder cannot be made or written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another place") from error
     header = _header(phantom)
     text = json.dumps({"lesionwise": __version__} | phantom.drawn, indent=2) + "\n"
     images = {TIME1: phantom.time1, TIME2: phantom.time2, GROUND_TRUTH: phantom.new_lesions.astype(np.uint8)}
-    writers: dict[Path, Any] = {
-        folder / name: partial(write_nifti, array=image, like=header, compress=True)
-        for name, image in images.items()
-    }
-    writers[folder / DESCRIPTION] = partial(_write_text, text=text)
-    write_whole(writers)
+    # The description first: it is never missing beside the others, so that the next start knows them as a phantom.
+    writers: dict[Path, Any] = {folder / DESCRIPTION: partial(_write_text, text=text)}
+    for name, image in images.items():
+        writers[folder / name] = partial(write_nifti, array=image, like=header, compress=True)
+    with output_folder(folder):
+        check_outputs(writers, [])  # removes what a process that was killed has left
+        write_whole(writers)
 
 
 def _header(phantom: Phantom) -> nib.Nifti1Header:
