@@ -162,9 +162,8 @@ def _flat(source: Path, target: Path, extras: Extras) -> list[BatchCase]:
             times[found[1]] = path
     cases = []
     for (start, end), times in scans.items():
-        rest = next(iter(times.values())).name[
-            len(f"{start}_time01") :
-        ]  # a scan that is missing is called alike
+        found_one = next(iter(times.values())).name
+        rest = found_one[len(f"{start}_time01") :]  # a scan that is missing is called alike
         time1, time2 = (times.get(time, source / f"{start}_time0{time}{rest}") for time in "12")
         # Without dots at its ends it is no "..", which would name the folder above the results.
         name = (start + end).strip("_.") or "case"
