@@ -1,6 +1,5 @@
 """Stage 2 as a whole, in trainings of seconds: what F may and may not do, resuming, several processes."""
 
-import math
 import socket
 
 import pytest
@@ -402,4 +401,11 @@ def test_the_average_follows_quickly_at_first():
         torch.nn.init.constant_(network.weight, value)
         averaged.update(network, step)
     assert float(averaged.parameters["weight"]) == pytest.approx(1 - 2 / 11)
-    assert math.isclose(averaged.decay, 0.999)
+
+
+def test_the_average_follows_by_its_decay_later_on():
+    network, averaged = torch.nn.Linear(1, 1, bias=False), Averaged(0.5)
+    for step, value in enumerate([0.0, 1.0, 1.0], start=1000):  # half of the way each time: 0, 1/2, 3/4
+        torch.nn.init.constant_(network.weight, value)
+        averaged.update(network, step)
+    assert float(averaged.parameters["weight"]) == 0.75
