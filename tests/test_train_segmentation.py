@@ -1,7 +1,5 @@
 """Stage 2 as a whole, in trainings of seconds: what F may and may not do, resuming, several processes."""
 
-import socket
-
 import pytest
 import torch
 import torch.multiprocessing
@@ -197,10 +195,8 @@ def test_two_processes_follow_the_curve_of_one_with_the_summed_batch(
         "seed": 3,  # of which no voxel lies so near to the threshold that the order of a sum moves it across
     }
     train(options(tmp_path / "one", **chosen))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(train_as_one_of_two, (port, options(tmp_path / "two", **chosen)), nprocs=2)
+    arguments = (tmp_path / "meeting", options(tmp_path / "two", **chosen))
+    torch.multiprocessing.spawn(train_as_one_of_two, arguments, nprocs=2)
     one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")
     assert len(one) == len(two) > 4
     for line1, line2 in zip(one, two, strict=True):
