@@ -1,7 +1,9 @@
 """What all tests share: fixed seeds, and the real scans beside the repository where they are there."""
 
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -9,6 +11,14 @@ settings.register_profile("lesionwise", derandomize=True, deadline=None, max_exa
 settings.load_profile("lesionwise")
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def fixed_seeds() -> None:
+    """Let each test draw the same from the generators of numpy and torch, whichever tests ran before it."""
+    np.random.seed(0)
+    if "torch" in sys.modules:  # tests that compute without it need not wait for its import
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,11 @@
 
 import os
 from dataclasses import replace
+from functools import partial
 from unittest import mock
 
 import numpy as np
+from torch import distributed
 
 from lesionwise.simulation.timepoints import SyntheticPair
 from train.patches import SyntheticPatches
@@ -70,13 +72,12 @@ def draw_batches(chosen):
         return training.draw_batches(chosen)
 
 
-def train_as_one_of_two(rank, port, chosen):
-    """Train as one of two processes that talk by gloo, as torchrun would start them."""
-    os.environ |= {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": "2",
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-    }
-    train(chosen)
+def train_as_one_of_two(rank, meeting, chosen):
+    """Train as one of two processes that talk by gloo, as torchrun would start them, but for where they meet.
+
+    That is a file, `meeting`, which nobody else can take: a port found free may no longer be so when it is opened.
+    """
+    os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    meet = partial(distributed.init_process_group, init_method=meeting.as_uri(), rank=rank, world_size=2)
+    with mock.patch.object(distributed, "init_process_group", meet):
+        train(chosen)

@@ -153,11 +153,12 @@ def test_files_are_the_challenges_and_the_program_reads_them(made, tmp_path):
 
 
 def test_the_command_writes_the_same_bytes_again_and_case_2_whatever_their_number(small_heads, tmp_path):
-    for name, cases in (("first", "2"), ("second", "2")):
+    for name, cases in (("first", "2"), ("second", "3")):
         done = CliRunner().invoke(command, [str(tmp_path / name), "--cases", cases, "--seed", "4", "--quiet"])
         assert done.exit_code == 0, done.exception
         assert done.output == ""
     assert names(tmp_path / "first") == ["patient001", "patient002"]
+    assert names(tmp_path / "second") == ["patient001", "patient002", "patient003"]
     for case in ("patient001", "patient002"):
         for file in FILES:
             first, second = ((tmp_path / name / case / file).read_bytes() for name in ("first", "second"))

@@ -5,10 +5,11 @@ import json
 import shutil
 import time
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
-from small_case import write_case, write_weights
+from small_case import AFFINE, SHAPE, new_lesions, write_case, write_weights
 
 from lesionwise.case_files import REPORT_PAGE, REPORT_TABLE, Case
 from lesionwise.engine import Settings
@@ -16,9 +17,10 @@ from lesionwise.pipeline import segment_case
 from lesionwise.preprocessing.atlas import painted_brain
 from lesionwise.progress import Progress
 from lesionwise.report.pictures import montage_slices, outline_path, png
-from lesionwise.report.places import region_of, side_of
-from lesionwise.report.template_maps import maps_on_scan
+from lesionwise.report.places import BrainMaps, Place, place_lesions, region_of, side_of
+from lesionwise.report.template_maps import ScanMaps, maps_on_scan, place_case
 from lesionwise.report.viewer import niivue_module, viewer_program
+from lesionwise.scan_pair import Study, read_pair
 from lesionwise.simulation.anatomy import template_affine, template_maps
 
 CHROMIUM = shutil.which("chromium"), shutil.which("chromedriver")
@@ -51,6 +53,28 @@ def test_the_page_holds_everything_and_names_no_file(report):
 def test_a_report_warns_where_the_atlas_does_not_fit_and_gives_no_places(report):
     table = json.loads((report / REPORT_TABLE).read_text())
     assert any("atlas" in line for line in table["warnings"]) == ("places" not in table)
+
+
+@pytest.mark.parametrize(("overlap", "given"), [(0.84, False), (0.86, True)])
+def test_places_are_given_from_a_dice_of_085_of_the_atlas_with_the_brain_on(
+    overlap, given, tmp_path, monkeypatch
+):
+    nothing = np.zeros(SHAPE, dtype=bool)
+    found = ScanMaps(BrainMaps(nothing, nothing, nothing, to_template=AFFINE), overlap)
+    monkeypatch.setattr("lesionwise.report.template_maps.maps_on_scan", lambda *_arguments: found)
+    pair, progress = read_pair(*write_case(tmp_path)), Progress()
+    study = Study(pair.time1, pair.time2, pair.brain, pair.time2, "given")
+    places = place_case(study, new_lesions(), 1, progress)
+    if given:
+        assert places.overlap == overlap
+        centres_mm = [place.centre_mni_mm for place in places.places]
+        np.testing.assert_allclose(
+            centres_mm, [(5, 3, 1.6), (-7, -7, 8.8)]
+        )  # voxels (16, 20, 18), (28, 30, 24)
+        assert not progress.warnings
+    else:
+        assert places is None
+        assert "covers the brain to 0.84 only (Dice; 0.85 is needed)" in progress.warnings[0]
 
 
 def test_the_template_is_laid_over_itself_also_where_the_brain_is_smaller():
@@ -93,6 +117,29 @@ def test_below_the_tentorium_counts_before_contact_and_the_nearer_of_two_contact
     assert region_of(lesion, *everything, (1.0, 1.0, 1.0)) == "periventricular"  # both touch: the first
     lesion[5] = False
     assert region_of(lesion, *everything, (1.0, 1.0, 1.0)) == "juxtacortical"
+
+
+def test_every_lesion_gets_its_region_its_side_and_its_centre_in_mm_of_the_template():
+    # Voxels of 1 x 1 x 2 mm; right of the middle is where x is below 14.5. Ventricles end at x = 4, cortex begins at x = 24
+    # and at z = 13, and what lies below z = 2 is infratentorial.
+    ventricles, cortex, infratentorial = (np.zeros((30, 30, 15), dtype=bool) for _ in range(3))
+    ventricles[:5] = cortex[24:] = cortex[:, :, 13:] = infratentorial[:, :, :2] = True
+    to_template = nib.affines.from_matvec(np.diag([-1.0, 1.0, 2.0]), [14.5, -10.0, -14.0])
+    expected = [
+        (np.s_[6, 10, 5], Place("periventricular", "right", (8.5, 0.0, -4.0))),  # 2 mm away
+        (np.s_[22:24, 10, 5], Place("juxtacortical", "left", (-8.0, 0.0, -4.0))),
+        (
+            np.s_[8, 10, 5],
+            Place("deep white matter", "right", (6.5, 0.0, -4.0)),
+        ),  # beside the first, 4 mm away
+        (np.s_[14:16, 20, 1], Place("infratentorial", "midline", (0.0, 10.0, -12.0))),
+        (np.s_[14:16, 20, 11], Place("deep white matter", "midline", (0.0, 10.0, 8.0))),  # 2 voxels are 4 mm
+    ]
+    labels = np.zeros(cortex.shape, dtype=np.int32)
+    for number, (voxels, _) in enumerate(expected, start=1):
+        labels[voxels] = number
+    maps = BrainMaps(ventricles, cortex, infratentorial, to_template)
+    assert place_lesions(labels, maps, (1.0, 1.0, 2.0)) == [place for _, place in expected]
 
 
 def test_sides_are_the_patients():

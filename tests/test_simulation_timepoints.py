@@ -8,8 +8,8 @@ from scipy import ndimage
 from small_anatomy import SHAPE, small_anatomy
 from test_simulation_acquisition import NEUTRAL
 
+from lesionwise.simulation import places
 from lesionwise.simulation.lesions import SyntheticLesion
-from lesionwise.simulation.places import _as_it_was
 from lesionwise.simulation.timepoints import (
     LesionPlan,
     _outlined,
@@ -74,7 +74,7 @@ def test_a_lesion_grows_by_a_shell_and_gets_brighter():
     cube[3:10, 3:10, 3:10] = 1
     lesion = SyntheticLesion((slice(0, 13),) * 3, cube, brightness=1.5)
     rng = np.random.default_rng(0)
-    for was in [_as_it_was(lesion, rng) for _ in range(20)]:
+    for was in [places._as_it_was(lesion, rng) for _ in range(20)]:
         assert was.fraction.sum() in (5**3, 3**3)
         assert 1.2 <= was.brightness <= 1.5
 
@@ -180,10 +180,39 @@ def test_where_the_second_scan_lost_its_signal_no_lesion_is_truth():
     assert pair(6, new=8, scans=(dark, NEUTRAL)).new_lesions.any()
 
 
-def test_real_shapes_are_used_where_there_are_some():
-    shape = np.ones((3, 9, 3), dtype=bool)
-    with_shapes, without = (pair(7, new=8, shapes=shapes, scans=SAME_SCAN) for shapes in ([shape], []))
-    assert (with_shapes.new_lesions != without.new_lesions).any()
+@pytest.fixture
+def drawn_from(monkeypatch):
+    """Return the list of real shapes that lesions were made from; they are cubes of 0.77 then, to be told from blobs."""
+    used = []
+
+    def cube(rng, shape, volume_mm3):
+        used.append(shape)
+        return np.full((5, 5, 5), 0.77, dtype=np.float32)
+
+    monkeypatch.setattr(places, "from_shape", cube)
+    return used
+
+
+def test_of_the_lesions_that_are_no_rims_35_percent_have_real_shapes_where_there_are_some(drawn_from):
+    shapes = [np.ones((3, 9, 3), dtype=bool), np.ones((4, 4, 4), dtype=bool)]
+    rng = np.random.default_rng(7)
+    where = places.Places(small_anatomy(), rng, rim_share=0.0)
+    lesions = where.draw(300, shapes, rng, median_mm3=20.0)
+    assert sum((lesion.fraction == np.float32(0.77)).all() for lesion in lesions) == len(drawn_from)
+    # Within three standard deviations of 300 draws, and of half of the 105 for each shape.
+    assert len(drawn_from) / len(lesions) == pytest.approx(0.35, abs=0.08)
+    counts = [sum(used is shape for used in drawn_from) for shape in shapes]
+    assert sum(counts) == len(drawn_from)
+    assert min(counts) > 0.35 * len(drawn_from)
+    drawn_from.clear()
+    where.draw(30, [], rng, median_mm3=20.0)
+    assert not drawn_from
+
+
+@pytest.mark.parametrize("kind", ["stable", "new", "vanished", "grown"])
+def test_lesions_of_every_kind_have_real_shapes(kind, drawn_from):
+    pair(7, **{kind: 12}, shapes=[np.ones((3, 9, 3), dtype=bool)], scans=SAME_SCAN)
+    assert drawn_from
 
 
 def test_the_found_brain_is_near_the_true_one_and_not_exact():

@@ -5,6 +5,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 from small_case import AFFINE, SHAPE, brain, new_lesions, write_case
 
 from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
@@ -63,10 +64,13 @@ def test_a_patient_is_brought_to_1_mm_right_anterior_superior(pair):
     assert pair.new_lesions.sum() == pytest.approx(volume_mm3, rel=0.25)
     assert pair.brain.sum() == pytest.approx(brain().sum() * 1.2, rel=0.05)
     assert min(pair.time1.shape) >= 64
-    # The small case's first two axes run left and posterior: the first lesion lies at x = 16 of 44, hence to the right.
-    places = np.argwhere(pair.new_lesions)[:, 0]
-    middle = np.argwhere(pair.brain)[:, 0].mean()
-    assert (places > middle).any()
+    # Of the brain's middle, voxel (21.5, 23.5, 19.5), the lesion at (16, 20, 18) lies 5.5 voxels to the right and 3.5 before
+    # (the case's first two axes run left and posterior), and 1.5 voxels of 1.2 mm below; the one at (28, 30, 24) opposite.
+    middle = np.argwhere(pair.brain).mean(axis=0)
+    lesions, count = ndimage.label(pair.new_lesions)
+    assert count == 2
+    centres_mm = sorted(tuple(np.argwhere(lesions == number).mean(axis=0) - middle) for number in (1, 2))
+    np.testing.assert_allclose(centres_mm, [(-6.5, -6.5, 5.4), (5.5, 3.5, -1.8)], atol=0.6)
     assert SHAPE[2] * 1.2 < pair.time1.shape[2]
 
 
@@ -105,7 +109,7 @@ def test_patches_come_from_patients_and_the_held_out_ones_apart(data, tmp_path, 
     assert [p.name.split("-")[0] for p in sources.held_out_patients] == ["patient013"]
     images, truth = sources.held_out(PatchSettings(size=16, around_new=1.0), 8, seed=1)
     assert images.shape == (8, 2, 16, 16, 16)
-    assert truth.any(dim=(1, 2, 3)).float().mean() > 0.5
+    assert truth.any(dim=(1, 2, 3)).all()
 
 
 def test_data_without_a_cache_is_refused(data):

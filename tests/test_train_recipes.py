@@ -14,7 +14,8 @@ from train.metric_network.__main__ import main as metric_network
 from train.metric_network.record_outputs import main as record_outputs
 from train.segmentation.__main__ import main as segmentation
 
-RECIPES = sorted((Path(__file__).parents[1] / "train" / "recipes").glob("*.toml"))
+REPOSITORY = Path(__file__).parents[1]
+RECIPES = sorted((REPOSITORY / "train" / "recipes").glob("*.toml"))
 COMMANDS = {
     "warm-up": segmentation,
     "large-patches": segmentation,
@@ -101,7 +102,7 @@ def test_the_published_recipe_states_the_papers_values():
 def test_make_trains_both_networks_on_the_device(device, count):
     command = ["make", "-n", "train", f"DEVICE={device}", "VENV=none"]
     lines = (
-        subprocess.run(command, capture_output=True, text=True, check=True)
+        subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
         .stdout.replace("\\\n", "")
         .splitlines()
     )

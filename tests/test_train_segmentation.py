@@ -1,8 +1,5 @@
 """Stage 2 as a whole, in trainings of seconds: what F may and may not do, resuming, several processes."""
 
-import math
-import socket
-
 import pytest
 import torch
 import torch.multiprocessing
@@ -199,10 +196,8 @@ def test_two_processes_follow_the_curve_of_one_with_the_summed_batch(
         "seed": 3,  # of which no voxel lies so near to the threshold that the order of a sum moves it across
     }
     train(options(tmp_path / "one", **chosen))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(train_as_one_of_two, (port, options(tmp_path / "two", **chosen)), nprocs=2)
+    arguments = (tmp_path / "meeting", options(tmp_path / "two", **chosen))
+    torch.multiprocessing.spawn(train_as_one_of_two, arguments, nprocs=2)
     one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")
     assert len(one) == len(two) > 4
     for line1, line2 in zip(one, two, strict=True):
@@ -446,4 +441,11 @@ def test_the_average_follows_quickly_at_first():
         torch.nn.init.constant_(network.weight, value)
         averaged.update(network, step)
     assert float(averaged.parameters["weight"]) == pytest.approx(1 - 2 / 11)
-    assert math.isclose(averaged.decay, 0.999)
+
+
+def test_the_average_follows_by_its_decay_later_on():
+    network, averaged = torch.nn.Linear(1, 1, bias=False), Averaged(0.5)
+    for step, value in enumerate([0.0, 1.0, 1.0], start=1000):  # half of the way each time: 0, 1/2, 3/4
+        torch.nn.init.constant_(network.weight, value)
+        averaged.update(network, step)
+    assert float(averaged.parameters["weight"]) == 0.75
