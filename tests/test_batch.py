@@ -17,7 +17,8 @@ from small_case import BRAIN_MASK, QUICK_BATCH, write_patient, write_weights
 
 from lesionwise import __version__, cli
 from lesionwise.batch import computer as computer_module
-from lesionwise.batch.layouts import Extras, find_cases
+from lesionwise.batch.cases import Extras
+from lesionwise.batch.layouts import find_cases
 from lesionwise.batch.lock import LOCK
 from lesionwise.batch.resume import finished_report
 from lesionwise.batch.run import write_cohort

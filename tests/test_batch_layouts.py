@@ -5,13 +5,9 @@ import json
 import pytest
 from closed_folder import close
 
-from lesionwise.batch.layouts import (
-    Extras,
-    closed_folders,
-    find_cases,
-    unpaired_subjects,
-    write_bids_description,
-)
+from lesionwise.batch.bids import unpaired_subjects, write_description
+from lesionwise.batch.cases import Extras
+from lesionwise.batch.layouts import closed_folders, find_cases
 from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.errors import InputError, UsageError
 
@@ -187,14 +183,14 @@ def test_a_bids_dataset_may_hold_nifti_without_gzip(tmp_path):
 
 
 def test_the_bids_description_says_that_it_is_a_derivative(tmp_path):
-    write_bids_description(tmp_path)
+    write_description(tmp_path)
     description = json.loads((tmp_path / "dataset_description.json").read_text())
     assert description["DatasetType"] == "derivative"
     assert description["GeneratedBy"][0]["Name"] == "lesionwise"
     assert {"Name", "BIDSVersion"} <= set(description)
     assert "cohort.*" in (tmp_path / ".bidsignore").read_text()
     (tmp_path / "dataset_description.json").write_text('{"GeneratedBy": [{"Name": "lesionwise"}]}')
-    write_bids_description(tmp_path)  # that of an earlier start
+    write_description(tmp_path)  # that of an earlier start
     assert json.loads((tmp_path / "dataset_description.json").read_text()) == description
 
 
@@ -211,14 +207,14 @@ def test_the_bids_description_says_that_it_is_a_derivative(tmp_path):
 def test_the_description_of_another_dataset_is_left_and_named(tmp_path, text):
     (tmp_path / "dataset_description.json").write_text(text)
     with pytest.raises(UsageError, match="name another folder"):
-        write_bids_description(tmp_path)
+        write_description(tmp_path)
     assert (tmp_path / "dataset_description.json").read_text() == text
     assert not (tmp_path / ".bidsignore").exists()
 
 
 def test_what_a_user_wants_bids_to_ignore_is_left(tmp_path):
     (tmp_path / ".bidsignore").write_text("mine\n")
-    write_bids_description(tmp_path)
+    write_description(tmp_path)
     assert (tmp_path / ".bidsignore").read_text() == "mine\n"
 
 

@@ -31,7 +31,8 @@ from small_case import (
 
 from lesionwise import cli
 from lesionwise.batch import cluster as cluster_module
-from lesionwise.batch.layouts import Extras, find_cases
+from lesionwise.batch.cases import Extras
+from lesionwise.batch.layouts import find_cases
 from lesionwise.challenge_layout import SEGMENTATION, TIME2
 from lesionwise.engine import Settings
 from lesionwise.inference import Windows

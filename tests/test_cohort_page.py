@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lesionwise.batch.layouts import BatchCase
+from lesionwise.batch.cases import BatchCase
 from lesionwise.batch.tables import CaseResult
 from lesionwise.case_files import Case
 from lesionwise.report.cohort import (

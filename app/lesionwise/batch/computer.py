@@ -9,7 +9,7 @@ from itertools import zip_longest
 from threading import Event
 from typing import Any
 
-from lesionwise.batch.layouts import BatchCase
+from lesionwise.batch.cases import BatchCase
 from lesionwise.batch.tables import DONE, FAILED, CaseResult
 from lesionwise.case_description import describe_computation
 from lesionwise.engine import Engine, Settings

@@ -6,8 +6,8 @@ from contextlib import closing, suppress
 from itertools import takewhile
 from pathlib import Path
 
+from lesionwise.batch.cases import BatchCase
 from lesionwise.batch.computer import Computer
-from lesionwise.batch.layouts import BatchCase
 from lesionwise.batch.resume import finished_report
 from lesionwise.batch.tables import (
     COHORT_TABLE,

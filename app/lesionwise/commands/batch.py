@@ -82,16 +82,11 @@ def command(
             "--prefetch is for one machine; with --scheduler several workers overlap by themselves"
         )
     refuse_needless_extraction(brain_mask_name)
+    from lesionwise.batch.bids import check_description, unpaired_subjects, write_description
+    from lesionwise.batch.cases import Extras
     from lesionwise.batch.cluster import cluster
     from lesionwise.batch.computer import this_machine
-    from lesionwise.batch.layouts import (
-        Extras,
-        check_bids_description,
-        closed_folders,
-        find_cases,
-        unpaired_subjects,
-        write_bids_description,
-    )
+    from lesionwise.batch.layouts import closed_folders, find_cases
     from lesionwise.batch.lock import alone_in
     from lesionwise.batch.run import check_replaceable, run_batch
     from lesionwise.files import output_folder
@@ -101,7 +96,7 @@ def command(
     layout, cases = find_cases(source, target, layout, Extras(probabilities, brain_mask_name, report))
     check_replaceable(target)
     if layout == "bids":
-        check_bids_description(target)
+        check_description(target)
     with output_folder(target), alone_in(target), show_progress(quiet) as progress:
         progress.note(f"{len(cases)} cases")
         if layout == "challenge" and (closed := closed_folders(source)):
@@ -115,7 +110,7 @@ def command(
         )
         with opened as computer:
             if layout == "bids":
-                write_bids_description(target)
+                write_description(target)
             results = run_batch(cases, target, computer, progress, force)
     failed = [result for result in results if not result.finished]
     for result in failed:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lesionwise import __version__
-from lesionwise.batch.layouts import BatchCase
+from lesionwise.batch.cases import BatchCase
 from lesionwise.batch.tables import DONE, FAILED, KEPT, WAITING, CaseResult
 from lesionwise.case_files import REPORT_PAGE, also_written
 from lesionwise.report.page import in_words, page_environment
