@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from scipy import ndimage
 
 from lesionwise.errors import UsageError
 from lesionwise.simulation.timepoints import SyntheticPair
@@ -88,8 +89,8 @@ def test_a_loss_without_a_gradient_moves_nothing(missed):
 
 def test_patches_with_errors_hold_each_kind_in_turn():
     boxes = random_boxes(np.random.default_rng(0), 30)
-    patches = patches_with_errors(6, 24, Shapes(boxes), seed=1)
-    assert [patch.error for patch in patches] == [*ERRORS, *ERRORS]
+    patches = patches_with_errors(30, 24, Shapes(boxes), seed=1)
+    assert [patch.error for patch in patches] == [*ERRORS] * 10
     for patch in patches:
         predicted = patch.probabilities > 0.5
         assert patch_f1(predicted, patch.truth) < 1
@@ -98,6 +99,8 @@ def test_patches_with_errors_hold_each_kind_in_turn():
         else:  # a false lesion, or a bar between true ones
             assert predicted[patch.truth].all()
             assert (predicted & ~patch.truth).any()
+        if patch.error == "merged":
+            assert ndimage.label(predicted)[1] < ndimage.label(patch.truth)[1]
 
 
 @pytest.mark.parametrize("seed", range(5))

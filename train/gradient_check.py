@@ -16,6 +16,7 @@ from typing import Literal
 import click
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from lesionwise.overlap import Mode
@@ -78,6 +79,8 @@ def patches_with_errors(
         prediction = _with_error(lesions, shapes, size, error, rng)
         if prediction is None or patch_f1(prediction, truth, definition) == 1:
             continue
+        if error == "merged" and _pieces(prediction) >= _pieces(truth):
+            continue  # the bar leaves the patch before it reaches another lesion
         missed = truth & ~prediction
         patches.append(Patch(soften(prediction, missed, draw_softening(rng)), truth, error))
     return patches
@@ -166,6 +169,10 @@ def table(outcomes: dict[str, list[Outcome]]) -> str:
                 f"| {raised:.1%} | {lowered:.1%} | {fooled:.1%} |"
             )
     return "\n".join(lines) + "\n"
+
+
+def _pieces(mask: Mask) -> int:
+    return int(ndimage.label(mask)[1])  # of face neighbours
 
 
 def _with_error(
