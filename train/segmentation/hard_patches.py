@@ -6,10 +6,10 @@ network has little to learn, and a voxel-wise loss would choose those of large l
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lesionwise.overlap import Mode
 from train.metric_network.targets import patch_f1
-from train.segmentation.losses import cross_entropy
 
 
 @torch.no_grad()
@@ -32,7 +32,8 @@ def hardest(
         logits = network(image[None].to(memory_format=torch.channels_last_3d)).float()
         found = logits.softmax(1)[0, 1] > 0.5
         f1 = patch_f1(found.cpu().numpy(), (mask > 0.5).cpu().numpy(), definition)
-        ranks.append((f1, -float(cross_entropy(logits, mask[None]))))
+        # Not `losses.cross_entropy`, which is the mean over all processes: each chooses of its own.
+        ranks.append((f1, -float(functional.cross_entropy(logits, mask[None].long()))))
     network.train(was_training)
     order = sorted(range(len(ranks)), key=ranks.__getitem__)[:kept]
     return images[order], truth[order]

@@ -130,9 +130,7 @@ def _loader(
     augmentation = Augmentation(options.iqda, options.turns)
     stream = TrainingStream(sources, settings, options.seed, augmentation)
     in_order = options.device == "cpu"  # a GPU is so fast that it would wait for the slowest process
-    whole = replace(
-        settings, batch=settings.batch * len(shards)
-    )  # what waits for the network holds all of them
+    whole = replace(settings, batch=settings.batch * len(shards))  # what waits holds all shards
     return make_loader(stream.shards(shards, batches_done), whole, options.workers, in_order)
 
 
