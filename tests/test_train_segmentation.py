@@ -345,10 +345,8 @@ def test_what_is_measured_and_kept_as_the_best_is_the_averaged_network(tmp_path,
 def test_the_best_network_outlives_a_kill_before_the_next_checkpoint(tmp_path):
     best = Best(tmp_path)
     best.offer(UNet(width=8), 0.55, step=10)
-    checkpoint = best.state_dict()
     best.offer(UNet(width=8), 0.62, step=20)
-    again = Best(tmp_path)
-    again.load_state_dict(checkpoint)
+    again = Best.of_run(tmp_path)
     again.offer(UNet(width=8), 0.58, step=20)  # of the repeated epoch
     assert torch.load(tmp_path / BEST, weights_only=True)["f1"] == 0.62
 
@@ -378,7 +376,7 @@ def test_waiting_batches_of_several_shards_count_whole(tmp_path, monkeypatch):
     )
     chosen = options(tmp_path, batch=6)
     for shards in (range(1), range(3)):
-        training._loader(chosen, BallSources(), training.patch_settings(chosen, len(shards)), shards, 0)
+        training._loader(chosen, BallSources(), training.patch_settings(chosen, len(shards)), shards, 0, True)
     assert seen == [6, 6]
 
 

@@ -16,7 +16,6 @@ from typing import Literal
 import click
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from lesionwise.overlap import Mode
@@ -26,7 +25,7 @@ from train.metric_network.corruptions import Shapes, random_boxes, random_truth
 from train.metric_network.files import load_metric_network
 from train.metric_network.network import MetricNetwork
 from train.metric_network.network_outputs import NetworkOutputs, left_for_training
-from train.metric_network.placed_lesions import Mask, Placed, bridge, nearest, paint
+from train.metric_network.placed_lesions import Mask, Placed, bridge, lesions_of, nearest, paint
 from train.metric_network.report import HELD_OUT_SEED, held_out_shapes_option, patch_edge, patch_option
 from train.metric_network.softening import draw_softening, soften
 from train.metric_network.targets import patch_f1
@@ -79,7 +78,7 @@ def patches_with_errors(
         prediction = _with_error(lesions, shapes, size, error, rng)
         if prediction is None or patch_f1(prediction, truth, definition) == 1:
             continue
-        if error == "merged" and _pieces(prediction) >= _pieces(truth):
+        if error == "merged" and len(lesions_of(prediction)) >= len(lesions_of(truth)):
             continue  # the bar leaves the patch before it reaches another lesion
         missed = truth & ~prediction
         patches.append(Patch(soften(prediction, missed, draw_softening(rng)), truth, error))
@@ -169,10 +168,6 @@ def table(outcomes: dict[str, list[Outcome]]) -> str:
                 f"| {raised:.1%} | {lowered:.1%} | {fooled:.1%} |"
             )
     return "\n".join(lines) + "\n"
-
-
-def _pieces(mask: Mask) -> int:
-    return int(ndimage.label(mask)[1])  # of face neighbours
 
 
 def _with_error(

@@ -17,7 +17,7 @@ from lesionwise.progress import Progress
 from lesionwise.scan_pair import WORKING_ORDER, find_brain, leave_out_unseen, read_pair
 from lesionwise.simulation.timepoints import SyntheticPair
 from lesionwise.volume import check_same_grid, read_mask, to_orientation
-from lesionwise.working_resolution import at_working_resolution, joined
+from lesionwise.working_resolution import at_working_resolution, join_voxels
 from train.array_files import store, stored
 from train.patches import SyntheticPatches
 
@@ -80,7 +80,7 @@ def prepare(
     read = read_pair(patient / TIME1, patient / TIME2, patient / brain_file if brain_file else None)
     truth = read_mask(patient / truth_file)
     check_same_grid(read.time1, truth)
-    scans, new = at_working_resolution(read), joined(replace(truth, data=truth.data.astype(np.float32)))
+    scans, new = at_working_resolution(read), join_voxels(replace(truth, data=truth.data.astype(np.float32)))
     time1, time2 = scans.time1, scans.time2
     brain = scans.brain or replace(time1, data=find_brain(time1, time2, threads)[0])
     progress = Progress()

@@ -27,10 +27,10 @@ def at_working_resolution(pair: ScanPair) -> ScanPair:
 
     Scans become means of the joined voxels; the brain mask what is more than half brain.
     """
-    time1, time2 = (joined(scan) for scan in (pair.time1, pair.time2))
+    time1, time2 = (join_voxels(scan) for scan in (pair.time1, pair.time2))
     if pair.brain is None or time1 is pair.time1:
         return replace(pair, time1=time1, time2=time2)
-    share = joined(replace(pair.brain, data=pair.brain.data.astype(np.float32)))
+    share = join_voxels(replace(pair.brain, data=pair.brain.data.astype(np.float32)))
     return ScanPair(time1, time2, replace(share, data=share.data > 0.5))
 
 
@@ -60,7 +60,7 @@ def joined_voxels(spacing_mm: Iterable[float]) -> tuple[int, ...]:
     return tuple(max(1, int(SPACING_MM / (size - ROUNDING_MM))) for size in spacing_mm)
 
 
-def joined(volume: Volume) -> Volume:
+def join_voxels(volume: Volume) -> Volume:
     """Return a volume's means over blocks, in the working order, so that the way it is stored changes nothing."""
     turned = to_orientation(volume, WORKING_ORDER)
     # Not the header's sizes: of scans on one grid only the affines are equal to the bit.

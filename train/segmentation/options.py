@@ -32,7 +32,6 @@ class Options:
     initial: Path | None = None
     patch: int = PatchSettings.size
     batch: int = PatchSettings.batch
-    candidates: int = 1
     shards: int = 0
     around_new: float = PatchSettings.around_new
     around_old: float = PatchSettings.around_old
@@ -96,11 +95,6 @@ _OPTIONS = (
     ),
     _option("--patch", "Edge of a patch in voxels.", type=PATCH),
     _option("--batch", "Patches per step, over all processes.", type=COUNT),
-    _option(
-        "--candidates",
-        "Patches drawn for each that is trained on: the one with the lowest lesion-wise F1 (1: no choice).",
-        type=COUNT,
-    ),
     _option("--shards", "Streams that a batch is put together from; 0: one a process.", type=WHOLE),
     _option("--around-new", "Share of patches around a new lesion.", type=SHARE),
     _option(

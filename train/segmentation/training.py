@@ -1,6 +1,6 @@
 """Stage 2 from its options to the end: sources, networks, objective, loop."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -23,7 +23,6 @@ from train.segmentation.best import Best
 from train.segmentation.blob_loss import blob_loss
 from train.segmentation.cc_dice import cc_dice_loss
 from train.segmentation.epochs import Epochs
-from train.segmentation.hard_patches import hardest
 from train.segmentation.metric_loss import MetricLoss
 from train.segmentation.objective import LesionLoss, Objective
 from train.segmentation.options import Options
@@ -62,8 +61,7 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
         network.load_state_dict(grown(start, network, GROWTH_NOISE, options.seed))
     optimizer = torch.optim.Adam(network.parameters(), lr=options.rate, betas=(0.9, 0.999))
     learned = lesion_loss if isinstance(lesion_loss, MetricLoss) else None
-    best = Best(options.output)
-    more: dict[str, Stateful] = {"best": best, "held_out": HeldOut.of(options.data, options.fold)}
+    more: dict[str, Stateful] = {"held_out": HeldOut.of(options.data, options.fold)}
     if learned and options.refresh_metric:
         more["metric_network"] = learned.metric_network
     run = Run(
@@ -75,8 +73,10 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
         options.steps,
         more=more,
     )
-    if run.resume() and not distributed.rank():
+    goes_on = run.resume()
+    if goes_on and not distributed.rank():
         print(f"going on from step {run.step}")
+    best = Best.of_run(options.output) if goes_on else Best(options.output)
     distributed.seed_apart(options.seed + run.step)
 
     own = range(distributed.rank(), shards, distributed.processes())
@@ -88,14 +88,16 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
     def step_loss(batch: Batch) -> tuple[Tensor, dict[str, float]]:
         images, truth = (part.to(device, non_blocking=True) for part in batch)
         with autocast(device, precision):
-            if options.candidates > 1:
-                kept = len(images) // options.candidates
-                images, truth = hardest(network, images, truth, kept, options.definition)
             logits = model(images.to(memory_format=torch.channels_last_3d))
         return objective(logits.float(), truth)
 
+    if drawn is None:
+        in_order = device.type == "cpu"  # a GPU is so fast that it would wait for the slowest process
+        batches: Iterable[Batch] = _loader(options, sources, settings, own, run.step, in_order)
+    else:
+        batches = drawn[run.step :]
     run.train(
-        drawn[run.step :] if drawn is not None else _loader(options, sources, settings, own, run.step),
+        batches,
         step_loss,
         lambda progress: learning_rate(options.rate, options.schedule, progress, run.step),
         log_steps=options.log_steps,
@@ -109,8 +111,8 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
 def draw_batches(options: Options) -> list[Batch]:
     """Return the batches of all of a training's steps, in memory: for trainings that are to see the very same ones."""
     sources = _sources(options)
-    options = replace(options, device="cpu")  # in the order of the stream
-    return list(islice(_loader(options, sources, patch_settings(options), range(1), 0), options.steps))
+    loader = _loader(options, sources, patch_settings(options), range(1), 0, in_order=True)
+    return list(islice(loader, options.steps))
 
 
 def _sources(options: Options) -> Sources:
@@ -125,11 +127,15 @@ def _sources(options: Options) -> Sources:
 
 
 def _loader(
-    options: Options, sources: Sources, settings: PatchSettings, shards: Sequence[int], batches_done: int
+    options: Options,
+    sources: Sources,
+    settings: PatchSettings,
+    shards: Sequence[int],
+    batches_done: int,
+    in_order: bool,
 ) -> DataLoader[Batch]:
     augmentation = Augmentation(options.iqda, options.turns)
     stream = TrainingStream(sources, settings, options.seed, augmentation)
-    in_order = options.device == "cpu"  # a GPU is so fast that it would wait for the slowest process
     whole = replace(settings, batch=settings.batch * len(shards))  # what waits holds all shards
     return make_loader(stream.shards(shards, batches_done), whole, options.workers, in_order)
 
@@ -138,15 +144,14 @@ def patch_settings(options: Options, shards: int = 1) -> PatchSettings:
     """Return what the patches of one shard are made of."""
     # A pair takes seconds to make, so that small patches are drawn in greater number.
     per_pair = options.patches_per_pair or max(PatchSettings.patches_per_pair, 48 * 32**3 // options.patch**3)
-    drawn = options.batch * options.candidates // shards
-    if drawn > options.pairs_in_block * per_pair:
+    if options.batch // shards > options.pairs_in_block * per_pair:
         raise UsageError(
-            f"a batch of {drawn} is more than the {options.pairs_in_block * per_pair} patches of a block "
+            f"a batch of {options.batch // shards} is more than the {options.pairs_in_block * per_pair} patches of a block "
             "of pairs; raise --pairs-in-block or --patches-per-pair"
         )
     return PatchSettings(
         size=options.patch,
-        batch=drawn,
+        batch=options.batch // shards,
         around_new=options.around_new,
         around_old=options.around_old,
         pairs_in_block=options.pairs_in_block,
