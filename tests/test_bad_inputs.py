@@ -41,8 +41,11 @@ def case(tmp_path, sound, monkeypatch):
 def refused(case, capsys, weights):
     """Return a function that runs `segment`, and checks all that holds for every refusal."""
 
+    def times_of_files():
+        return {path: path.stat().st_mtime_ns for path in case.rglob("*") if path.is_file()}
+
     def run(*more, time1=FILES[0], time2=FILES[1], output="out.nii.gz", folder=weights):
-        before = {path: path.stat().st_mtime_ns for path in case.rglob("*")}
+        before = times_of_files()
         arguments = ["-t1", time1, "-t2", time2, "-o", output, "--weights", str(folder), "--device", "cpu"]
         with pytest.raises(SystemExit) as ended:
             cli.main(["segment", *map(str, arguments), "--quiet", *more])
@@ -51,9 +54,7 @@ def refused(case, capsys, weights):
         assert captured.err.startswith("lesionwise: ")
         assert captured.err.count("\n") == 1
         assert "Traceback" not in captured.err
-        assert {path: path.stat().st_mtime_ns for path in case.rglob("*") if path.is_file()} == {
-            path: time for path, time in before.items() if path.is_file()
-        }
+        assert times_of_files() == before
         return ended.value.code, captured.err
 
     return run
@@ -68,6 +69,12 @@ TIME2 = Path("time2.nii.gz")
 
 def missing():
     TIME2.unlink()
+
+
+def not_fetched():
+    # git-annex and DataLad leave such a link where a file's content is still to come
+    TIME2.unlink()
+    TIME2.symlink_to(".git/annex/objects/scan.nii.gz")
 
 
 def folder():
@@ -109,6 +116,7 @@ def other_origin():
     ("spoil", "words"),
     [
         (missing, "no such file"),
+        (not_fetched, "no such file where this link leads; fetch it"),
         (folder, "folder"),
         (empty, "empty"),
         (truncated, "damaged or cut off"),

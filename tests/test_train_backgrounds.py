@@ -1,5 +1,7 @@
 """Scans prepared as backgrounds: which folders are taken, and what is refused before minutes of work."""
 
+import nibabel as nib
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -51,3 +53,28 @@ def test_two_folders_of_one_name_are_refused_for_one_would_stand_for_both(tmp_pa
     assert result.exit_code == InputError.exit_code
     assert "patient19: two of the folders are named so" in result.output
     assert not prepared
+
+
+def test_a_fine_scan_is_prepared_as_its_joined_voxels_are(tmp_path, monkeypatch):
+    # The slow steps stand aside: what is compared is the voxels that they get, the masks and the grid.
+    for step in ("correct_bias_field", "denoise"):
+        monkeypatch.setattr(backgrounds, step, lambda image: image)
+    monkeypatch.setattr(backgrounds, "_template_maps_on", lambda flair: (flair, flair, flair))
+    blocks = np.random.default_rng(3).uniform(80, 120, (30, 34, 28))
+    brain, lesions = (np.zeros(blocks.shape, bool) for _ in range(2))
+    brain[8:22, 8:26, 7:21] = True
+    lesions[12:16, 12:16, 12:15] = True
+    each = np.ones((2, 2, 1))
+    for folder, size, on_grid in (("coarse", 1.0, np.asarray), ("fine", 0.5, lambda image: np.kron(image, each))):
+        (tmp_path / folder).mkdir()
+        shift = -(1.0 - size) / 2  # the first of the joined voxels lies before their middle
+        affine = np.diag([-size, -size, 1.0, 1.0])
+        affine[:2, 3] = -shift
+        for name, image in (("flair", blocks), ("brain_mask_flair", brain), ("lesions", lesions)):
+            stored = nib.Nifti1Image(on_grid(image).astype(np.float32), affine)
+            nib.save(stored, tmp_path / folder / f"{name}.nii.gz")
+    coarse, fine = (backgrounds.prepare(tmp_path / folder) for folder in ("coarse", "fine"))
+    np.testing.assert_array_equal(fine.brain, coarse.brain)
+    np.testing.assert_array_equal(fine.old_lesions, coarse.old_lesions)
+    np.testing.assert_allclose(fine.flair, coarse.flair, atol=1e-4)
+    assert fine.old_lesions.sum() == lesions.sum()

@@ -25,6 +25,7 @@ from lesionwise.preprocessing.normalization import normalize
 from lesionwise.scan_pair import WORKING_ORDER
 from lesionwise.simulation.anatomy import Anatomy, template_maps
 from lesionwise.volume import Volume, check_same_grid, read_mask, read_volume, to_orientation
+from lesionwise.working_resolution import join_mask, join_voxels
 from train.array_files import store, stored
 from train.commandline import OneLineErrors, by_name
 
@@ -34,13 +35,17 @@ _MARGIN_MM = 12.0
 
 
 def prepare(folder: Path) -> Anatomy:
-    """Return the scan of a folder as an Anatomy: masked, N4, NLMeans, normalised, on the network's 1 mm grid."""
-    scan = to_orientation(read_volume(folder / "flair.nii.gz"), WORKING_ORDER)
+    """Return the scan of a folder as an Anatomy: masked, N4, NLMeans, normalised, on the network's 1 mm grid.
+
+    Voxels of a fine scan are joined first, as `segment` does.
+    """
+    read = to_orientation(read_volume(folder / "flair.nii.gz"), WORKING_ORDER)
+    scan = join_voxels(read)
     head = np.clip(scan.data, 0, None)
-    brain = _beside(folder / "brain_mask_flair.nii.gz", scan)
+    brain = _beside(folder / "brain_mask_flair.nii.gz", read)
     if brain is None:
         brain = _find_brain(head, scan)
-    lesions = _beside(folder / "lesions.nii.gz", scan)
+    lesions = _beside(folder / "lesions.nii.gz", read)
     near = ndimage.distance_transform_edt(~brain, sampling=scan.spacing_mm) <= _HEAD_MM
     image = normalize(denoise(correct_bias_field(head * near)), brain)
     grid = network_grid(brain, scan.affine, margin_mm=_MARGIN_MM)
@@ -56,12 +61,12 @@ def load(file: Path) -> Anatomy:
 
 
 def _beside(file: Path, scan: Volume) -> NDArray[np.bool_] | None:
-    """Return a mask on the scan's grid, or None where there is no such file."""
+    """Return a mask on the scan's grid, joined as the scan is, or None where there is no such file."""
     if not file.is_file():
         return None
     mask = to_orientation(read_mask(file), WORKING_ORDER)
     check_same_grid(scan, mask)
-    return np.asarray(mask.data)
+    return np.asarray(join_mask(mask).data)
 
 
 def _find_brain(head: NDArray[np.float32], scan: Volume) -> NDArray[np.bool_]:

@@ -30,8 +30,7 @@ def at_working_resolution(pair: ScanPair) -> ScanPair:
     time1, time2 = (join_voxels(scan) for scan in (pair.time1, pair.time2))
     if pair.brain is None or time1 is pair.time1:
         return replace(pair, time1=time1, time2=time2)
-    share = join_voxels(replace(pair.brain, data=pair.brain.data.astype(np.float32)))
-    return ScanPair(time1, time2, replace(share, data=share.data > 0.5))
+    return ScanPair(time1, time2, join_mask(pair.brain))
 
 
 def outputs_as_read(study: Study, joined: ScanPair, pair: ScanPair) -> Study:
@@ -73,3 +72,9 @@ def join_voxels(volume: Volume) -> Volume:
     affine = turned.affine @ np.diag([*factors, 1.0])
     affine[:3, 3] += turned.affine[:3, :3] @ ((np.array(factors) - 1) / 2)
     return on_grid(data, affine, volume)
+
+
+def join_mask(mask: Volume) -> Volume:
+    """Return a mask over the blocks that `join_voxels` joins: those of which more than half is inside."""
+    share = join_voxels(replace(mask, data=mask.data.astype(np.float32)))
+    return replace(share, data=share.data > 0.5)
