@@ -65,7 +65,10 @@ def test_a_fine_scan_is_prepared_as_its_joined_voxels_are(tmp_path, monkeypatch)
     brain[8:22, 8:26, 7:21] = True
     lesions[12:16, 12:16, 12:15] = True
     each = np.ones((2, 2, 1))
-    for folder, size, on_grid in (("coarse", 1.0, np.asarray), ("fine", 0.5, lambda image: np.kron(image, each))):
+    for folder, size, on_grid in (
+        ("coarse", 1.0, np.asarray),
+        ("fine", 0.5, lambda image: np.kron(image, each)),
+    ):
         (tmp_path / folder).mkdir()
         shift = -(1.0 - size) / 2  # the first of the joined voxels lies before their middle
         affine = np.diag([-size, -size, 1.0, 1.0])

@@ -109,7 +109,9 @@ def slabs(shape: tuple[int, ...]) -> Iterator[tuple[Any, ...]]:
 
 def _regular_file_size(path: Path) -> int:
     if not path.exists() and path.is_symlink():
-        raise InputError(f"{path}: no such file where this link leads; fetch it (git-annex, DataLad) or mend the link")
+        raise InputError(
+            f"{path}: no such file where this link leads; fetch it (git-annex, DataLad) or mend the link"
+        )
     if not path.exists():
         raise InputError(f"{path}: no such file; check the path")
     status = path.stat()
