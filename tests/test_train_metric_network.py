@@ -14,9 +14,9 @@ from lesionwise.weights import REPOSITORY_FOLDER
 from train.metric_network.__main__ import main
 from train.metric_network.export import main as export
 from train.metric_network.files import export_metric_network, load_metric_network, save_metric_network
+from train.metric_network.losses import ENOUGH, fine_tune, gradient_loss, metric_loss
 from train.metric_network.network import MetricNetwork, ShareOdds, as_log_odds, f1_of_counts
 from train.metric_network.targets import patch_f1
-from train.metric_network.training import ENOUGH, fine_tune, gradient_loss, metric_loss
 from train.metric_network.walkers import Walkers, walked
 
 

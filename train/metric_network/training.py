@@ -1,97 +1,142 @@
-"""One step of the metric network's training, for stage 1 and for its refreshing in stage 2."""
+"""Stage 1 from its options to the end: material, network, loop, report."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import click
+import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 
-from lesionwise.devices import autocast, choose_precision
-from train.loop import LARGEST_GRADIENT
-from train.metric_network.mask_pairs import PairBatch
-from train.metric_network.network import MetricNetwork
-from train.metric_network.walkers import start_logits
-
-COUNTS_WEIGHT = 0.01
-"""Of the compact head's counts beside the squared error of F1."""
-
-ENOUGH = 0.35
-"""Cosine of F's gradient with the direction of the errors above which nothing is asked of it."""
-
-TINY = 1e-6
-
-
-def metric_loss(
-    network: MetricNetwork,
-    batch: PairBatch,
-    precision: torch.dtype = torch.float32,
-    gradient_weight: float = 0.0,
-    counts_weight: float = COUNTS_WEIGHT,
-) -> tuple[Tensor, dict[str, float]]:
-    """Return the mean squared error of the estimates (paper, section 2.2) and what is logged.
-
-    The compact head is also taught its counts, cell by cell: the deviance of a Poisson distribution, summed over a patch.
-    Told F1 alone, it would have to find out by itself which lesion it was that made it lower. `gradient_weight`: of
-    `gradient_loss`, `counts_weight`: of the deviance, against which the squared error weighs little once it is small.
-    """
-    device = next(network.parameters()).device
-    prediction, truth, f1, counts = (part.to(device, non_blocking=True) for part in batch)
-    with autocast(device, precision):
-        estimates, maps = network.counted(prediction, truth)
-    squared = functional.mse_loss(estimates.float(), f1)
-    error = float((estimates.detach() - f1).abs().mean())
-    parts = {"squared_error": float(squared.detach()), "absolute_error": error}
-    if gradient_weight:
-        lacking = gradient_loss(network, batch, precision)
-        parts["gradient_lacks"] = float(lacking.detach())
-        squared = squared + gradient_weight * lacking
-    if maps is None:
-        return squared, parts
-    maps = maps + TINY  # cells without lesions have 0
-    deviance = (maps - counts - torch.xlogy(counts, maps / counts.clamp(min=TINY))).sum((1, 2, 3, 4)).mean()
-    parts["counts_deviance"] = float(deviance.detach())
-    return squared + counts_weight * deviance, parts
+from lesionwise.devices import choose_device, choose_precision
+from lesionwise.errors import UsageError
+from lesionwise.overlap import Mode
+from train.lesion_shapes import read_shapes
+from train.loop import Averaged, Run, learning_rate
+from train.metric_network.files import load_metric_network, save_metric_network
+from train.metric_network.losses import metric_loss
+from train.metric_network.mask_pairs import MaskPairs, PairSettings, make_pair_loader
+from train.metric_network.network import Head, MetricNetwork
+from train.metric_network.network_outputs import NetworkOutputs, left_for_training
+from train.metric_network.real_masks import masks_of_folders, truths_of_patients
+from train.metric_network.report import accuracy, measure, table, write_report
+from train.metric_network.walkers import Walkers
+from train.sources import HeldOut
 
 
-def gradient_loss(network: MetricNetwork, batch: PairBatch, precision: torch.dtype) -> Tensor:
-    """Return how far F's gradient points away from the errors, the mean over the pairs that have some; a scalar.
+def train(output: Path, seed: int, **options: Any) -> None:
+    """Train, or go on training, until the budget is used up; write `metric_network.pt` and a report."""
+    device = choose_device(options["device"], print)
+    torch.manual_seed(seed)
+    torch.set_num_threads(options["threads"])
+    network = _new_network(**options)
+    precision = choose_precision("auto", device)
+    network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
+    settings = _pair_settings(**options)
+    files = [
+        NetworkOutputs.load(file, options["patch"], options["definition"])
+        for file in options["network_outputs"]
+    ]
+    outputs = NetworkOutputs.joined(files) if files else None
+    shapes, masks = read_shapes(options["shapes"]), masks_of_folders(options["masks"])
+    truths = truths_of_patients(options["data"], options["fold"])
 
-    A network that estimates well may still have a gradient that leads nowhere. Along it the logits should rise where the
-    prediction misses a lesion and fall where it invents one: by the truth minus the thresholded prediction. What a pair's
-    cosine with that lacks to ENOUGH counts; asked for more, F pays with its estimates.
-    """
-    device = next(network.parameters()).device
-    prediction, truth, f1, _ = (part.to(device, non_blocking=True) for part in batch)
-    wanted = truth - (prediction > 0.5).float()
-    wrong = (f1 < 1) & wanted.flatten(1).any(1)
-    if not wrong.any():
-        return f1.new_zeros(())
-    logits = start_logits(prediction[wrong]).requires_grad_(True)
-    with autocast(device, precision):
-        estimates = network(logits.sigmoid(), truth[wrong])
-    (gradient,) = torch.autograd.grad(estimates.float().sum(), logits, create_graph=True)
-    cosines = functional.cosine_similarity(gradient.flatten(1), wanted[wrong].flatten(1), eps=1e-9)
-    return (ENOUGH - cosines).clamp(min=0).mean()
+    def material(is_held_out: bool) -> dict[str, Any]:
+        """Every fifth of what pairs are made of is left to the held-out ones; patients as in stage 2."""
+        return {
+            "real_boxes": left_for_training(shapes, is_held_out),
+            "real_masks": [*left_for_training(masks, is_held_out), *truths[is_held_out]],
+            "outputs": outputs.part(is_held_out) if outputs else None,
+        }
+
+    sources, held_out = material(is_held_out=False), material(is_held_out=True)
+    output.mkdir(parents=True, exist_ok=True)
+    optimizer = torch.optim.Adam(network.parameters(), lr=options["rate"], betas=(0.9, 0.999))
+    run = Run(
+        output,
+        network,
+        optimizer,
+        Averaged(options["average"]),
+        options["minutes"],
+        options["steps"],
+        more={"held_out": HeldOut.of(options["data"], options["fold"])},
+    )
+    if run.resume():
+        click.echo(f"going on from step {run.step}")
+
+    def averaged_network() -> MetricNetwork:
+        copy = MetricNetwork(**network.settings)  # type: ignore[arg-type]
+        copy.load_state_dict(run.averaged.parameters or network.state_dict())
+        return copy.to(device)
+
+    def on_epoch(_epoch: int) -> dict[str, float]:
+        current = averaged_network()
+        save_metric_network(output, current, current.state_dict(), run.step)
+        values: dict[str, float] = {}
+        for name, pairs in measure(current, settings, options["held_out"], seed, **held_out).items():
+            result, kind = accuracy(*pairs), name.split()[0]
+            values |= {f"held_out_{kind}/mae": result.mae, f"held_out_{kind}/pearson": result.pearson}
+            values[f"held_out_{kind}/worst_bin_mae"] = max(result.bin_mae)
+        return values
+
+    stream = MaskPairs(settings, seed, **sources, batches_done=run.step)
+    walkers = Walkers(
+        network, options["walkers"], options["definition"], precision, np.random.default_rng((seed, run.step))
+    )
+    run.train(
+        make_pair_loader(stream, options["workers"]),
+        lambda batch: metric_loss(
+            network, walkers.join(batch), precision, options["gradient_weight"], options["counts_weight"]
+        ),
+        lambda progress: learning_rate(options["rate"], options["schedule"], progress, run.step),
+        epoch_steps=options["epoch_steps"],
+        on_epoch=on_epoch,
+    )
+    final = averaged_network()
+    save_metric_network(output, final, final.state_dict(), run.step)
+    results = measure(final, settings, options["report_pairs"], seed + 1, **held_out)
+    title = f"Metric network, {options['head']} head, {run.step} steps, patches of {options['patch']}"
+    click.echo(table(write_report(results, output / "report", title)))
 
 
-def fine_tune(
-    network: MetricNetwork, batches: Iterable[PairBatch], steps: int, rate: float, gradient_weight: float
-) -> float:
-    """Train the network on `steps` of the batches with a new Adam; return the mean absolute error on the last half.
+def _new_network(
+    head: Head,
+    patch: int,
+    width: int | None,
+    dropout: float,
+    definition: Mode,
+    initial: Path | None,
+    **_others: Any,
+) -> MetricNetwork:
+    """Return the network to train: a new one, or with the parameters of another."""
+    try:
+        network = MetricNetwork(head, patch, width, dropout, definition)
+    except ValueError as error:
+        raise UsageError(f"{error}; change --head, --patch or --width") from error
+    if initial is not None:
+        given = load_metric_network(initial)[0]
+        try:
+            network.load_state_dict(given.state_dict())
+        except RuntimeError as error:
+            raise UsageError(
+                f"{initial}: a metric network with {given.settings} cannot start one with {network.settings}"
+            ) from error
+    return network
 
-    `gradient_weight`: as for `metric_loss`.
-    The network ends up in train mode and unfrozen.
-    """
-    network.train().requires_grad_(True)
-    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
-    precision = choose_precision("auto", next(network.parameters()).device)
-    errors = []
-    for _, batch in zip(range(steps), batches, strict=False):
-        loss, parts = metric_loss(network, batch, precision, gradient_weight)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
-        optimizer.step()
-        errors.append(parts["absolute_error"])
-    last = errors[len(errors) // 2 :]
-    return sum(last) / max(1, len(last))
+
+def _pair_settings(
+    patch: int,
+    batch: int,
+    hard_share: float,
+    network_share: float,
+    network_outputs: Sequence[Path],
+    definition: Mode,
+    uses: int,
+    **_others: Any,
+) -> PairSettings:
+    """Return what the mask pairs are made of."""
+    share = network_share if network_outputs else 0.0
+    try:
+        return PairSettings(patch, batch, hard_share, share, definition, uses)
+    except ValueError as error:
+        raise UsageError(f"{error}; raise --patch") from error

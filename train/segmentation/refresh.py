@@ -6,9 +6,9 @@ from torch import nn
 
 from lesionwise.overlap import Mode
 from train import distributed
+from train.metric_network.losses import fine_tune
 from train.metric_network.mask_pairs import MaskPairs, PairSettings
 from train.metric_network.network_outputs import NetworkOutputs, left_for_training
-from train.metric_network.training import fine_tune
 from train.patches import PatchSettings
 from train.segmentation.metric_loss import MetricLoss
 from train.segmentation.validation import predict
