@@ -1,6 +1,6 @@
 """Lesions: components, sizes, numbers and the table, on masks small enough to work out by hand."""
 
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from lesionwise.calibration import tempered
 from lesionwise.lesions import (
     OperatingPoint,
     find_lesions,
@@ -131,27 +132,39 @@ def test_a_flat_lesion_has_a_diameter():
     assert longest_diameter(plate) == 5.0
 
 
-def test_a_lesion_must_reach_the_peak_somewhere():
+def test_a_lesion_must_be_sure_as_a_whole():
     probability = np.zeros((12, 3, 3), np.float32)
-    probability[1:5, 1, 1] = 0.6, 0.6, 0.9, 0.6  # found whole, for one voxel of it
-    probability[7:11, 1, 1] = 0.7
-    whole = find_lesions(probability, MM, OperatingPoint(0.5))
-    peaked = find_lesions(probability, MM, OperatingPoint(0.5, peak=0.8))
-    np.testing.assert_array_equal(whole, probability > 0.5)
-    np.testing.assert_array_equal(peaked, whole & (np.arange(12) < 6)[:, None, None])
-    assert not find_lesions(probability, MM, OperatingPoint(0.5, peak=0.95)).any()
-    assert not find_lesions(np.zeros_like(probability), MM, OperatingPoint(0.5, peak=0.8)).any()
+    probability[1:5, 1, 1] = np.array([2, 2, 2, 32]) / np.array(
+        [3, 3, 3, 33]
+    )  # odds: their geometric mean is 4, as of 0.8
+    probability[7:11, 1, 1] = 0.79
+
+    def lesions_at(certainty):
+        return find_lesions(probability, MM, OperatingPoint(0.5, certainty))
+
+    both = probability > 0.5
+    for certainty in (0.0, 0.5, 0.785):
+        np.testing.assert_array_equal(lesions_at(certainty), both)
+    np.testing.assert_array_equal(lesions_at(0.795), both & (np.arange(12) < 6)[:, None, None])
+    assert not lesions_at(0.805).any()
+    assert not find_lesions(np.zeros_like(probability), MM, OperatingPoint(0.5, 0.8)).any()
 
 
-def test_a_lower_threshold_makes_no_more_lesions_than_peaks():
-    probability = np.random.default_rng(0).random((24, 24, 24)).astype(np.float32)
-    probability = ndimage.gaussian_filter(probability, 2)
-    peak = float(np.quantile(probability, 0.99))
-    masks = [
-        find_lesions(probability, MM, OperatingPoint(float(np.quantile(probability, q)), peak))
-        for q in (0.97, 0.9, 0.8)
-    ]
-    assert [bool((low >= high).all()) for high, low in pairwise(masks)] == [True, True]
-    counts = [label_lesions(mask, MM).max() for mask in masks]
-    assert counts[0] > 1
-    assert sorted(counts, reverse=True) == counts
+def test_a_voxel_of_probability_one_does_not_make_a_lesion_sure():
+    probability = np.zeros((12, 3, 3), np.float32)
+    probability[1:9, 1, 1] = 0.6
+    probability[1, 1, 1] = 1.0  # log odds without end
+    assert find_lesions(probability, MM, OperatingPoint(0.5, 0.85)).any()
+    assert not find_lesions(probability, MM, OperatingPoint(0.5, 0.95)).any()
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.5, 3.0))
+def test_a_temperature_and_the_point_moved_alike_change_no_lesion(seed, temperature):
+    probability = ndimage.gaussian_filter(np.random.default_rng(seed).random((12, 12, 12)), 1.5)
+    probability = ((probability - probability.min()) / np.ptp(probability) * 0.98 + 0.01).astype(np.float32)
+    threshold, certainty = (float(x) for x in tempered(np.array([0.7, 0.8]), temperature))
+    found = find_lesions(probability, MM, OperatingPoint(0.7, 0.8))
+    moved = find_lesions(tempered(probability, temperature), MM, OperatingPoint(threshold, certainty))
+    assert (found != moved).sum() <= 0.01 * max(
+        1, found.sum()
+    )  # a voxel at the very threshold may round either way

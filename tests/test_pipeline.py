@@ -144,13 +144,13 @@ def test_what_is_asked_of_the_operating_point_replaces_the_weights_own(
     seen = []
     monkeypatch.setattr(pipeline, "find_lesions", nothing)
     for settings in (
-        Settings(weights=weights, device="cpu", peak=0.8),
+        Settings(weights=weights, device="cpu", certainty=0.8),
         Settings(weights=weights, device="cpu"),
     ):
         report = segment(*stored, tmp_path / "none.nii.gz", settings=settings)
         assert report["new_lesions"] == 0
     assert seen == [OperatingPoint(0.5, 0.8), OperatingPoint(0.5)]
-    assert report["settings"]["peak"] == 0
+    assert report["settings"]["certainty"] == 0
 
 
 def test_two_equal_scans_have_no_new_lesion_and_a_warning(segment, stored, tmp_path):

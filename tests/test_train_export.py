@@ -34,7 +34,7 @@ def run(tmp_path):
 def exported(run, width=8):
     files = (run / "checkpoint.pt", "--facts", run / "facts.json", "--output", run / "weights")
     return CliRunner().invoke(
-        export, [*map(str, files), "--width", str(width), "--threshold", "0.4", "--peak", "0.9"]
+        export, [*map(str, files), "--width", str(width), "--threshold", "0.4", "--certainty", "0.9"]
     )
 
 
@@ -97,7 +97,9 @@ def test_a_narrower_network_is_grown_to_the_published_width_and_computes_the_sam
         torch.testing.assert_close(wide(pair), narrow(pair), atol=2e-2, rtol=2e-2)  # stored in float16
 
 
-@pytest.mark.parametrize(("option", "value"), [("--threshold", "1"), ("--threshold", "0"), ("--peak", "1")])
+@pytest.mark.parametrize(
+    ("option", "value"), [("--threshold", "1"), ("--threshold", "0"), ("--certainty", "1")]
+)
 def test_an_operating_point_that_the_program_would_refuse_is_not_written(run, option, value):
     assert exported(run).exit_code == 0
     before = (run / "weights" / "manifest.json").read_bytes()

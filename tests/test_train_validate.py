@@ -89,7 +89,7 @@ MANIFEST = {
     "sha256": "s",
     "architecture": {"width": 8},
     "threshold": 0.5,
-    "peak": 0.9,
+    "certainty": 0.9,
     "training_data": [],
     "training": {"command": "train"},
     "commit": "abc",

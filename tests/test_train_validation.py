@@ -56,7 +56,7 @@ def test_scores_by_hand():
     lesion, false = cube(shape, (3, 3, 3), 3), cube(shape, (12, 12, 12), 2)
     probability = np.float32(0.9) * lesion + np.float32(0.6) * false
     brain = np.ones(shape, bool)
-    points = [OperatingPoint(0.5), OperatingPoint(0.8), OperatingPoint(0.5, peak=0.8)]
+    points = [OperatingPoint(0.5), OperatingPoint(0.8), OperatingPoint(0.5, certainty=0.8)]
     changed = score_case(probability, lesion, brain, points)
     assert changed.measures[label(points[0])] == pytest.approx(
         {"F1_score": 2 / 3, "Dice": 2 * 27 / (27 + 35), "SensL": 1, "PPVL": 0.5}
@@ -125,12 +125,12 @@ def test_confidence_is_right_on_average_for_the_probabilities_that_segment_write
     share = 1 / (1 + np.exp(-LOGITS / 2))
     voxels = [(10_000 * (1 - share)).astype(int).tolist(), (10_000 * share).astype(int).tolist()]
     scores, manifest = tmp_path / "scores.json", tmp_path / "manifest.json"
-    manifest.write_text(json.dumps({"threshold": 0.5, "peak": 0.9}))
+    manifest.write_text(json.dumps({"threshold": 0.5, "certainty": 0.9}))
     of_all = {"measures": {label(OperatingPoint(0.5)): {}}, "lesions": lesions, "voxels": voxels}
     scores.write_text(json.dumps({"case": of_all}))
     result = CliRunner().invoke(calibrate.main, [str(scores), "--manifest", str(manifest)])
     assert result.exit_code == 2
-    assert "of threshold 0.5, peak 0, the manifest states threshold 0.5, peak 0.9" in result.output
+    assert "of threshold 0.5, certainty 0, the manifest states threshold 0.5, certainty 0.9" in result.output
     of_the_stated = {label(OperatingPoint(0.5, 0.9)): {}, label(OperatingPoint(0.5)): {}}
     scores.write_text(json.dumps({"case": of_all | {"measures": of_the_stated}}))
     result = CliRunner().invoke(calibrate.main, [str(scores), "--manifest", str(manifest)])
@@ -138,7 +138,7 @@ def test_confidence_is_right_on_average_for_the_probabilities_that_segment_write
     assert "confidence said, share confirmed" in result.output
     fitted = json.loads(manifest.read_text())
     assert fitted["temperature"] == pytest.approx(2, rel=0.01)
-    assert fitted["peak"] == pytest.approx(0.75, abs=0.001)  # odds of 9 become 3
+    assert fitted["certainty"] == pytest.approx(0.75, abs=0.001)  # odds of 9 become 3
     confidence = LesionConfidence.of(fitted)
     written = tempered(stated, fitted["temperature"])
     assert np.mean([confidence(20.0, float(p)) for p in written]) == pytest.approx(confirmed.mean(), abs=0.01)
@@ -157,7 +157,7 @@ def test_scores_that_are_none_are_refused_in_a_line(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("content", "code"), [("{", 3), ("{}", 3), ('{"threshold": 0.5, "peak": 0, "temperature": 1.4}', 2)]
+    ("content", "code"), [("{", 3), ("{}", 3), ('{"threshold": 0.5, "certainty": 0, "temperature": 1.4}', 2)]
 )
 def test_a_manifest_that_cannot_be_calibrated_stays_as_it_is(tmp_path, content, code):
     (tmp_path / "scores.json").write_text(json.dumps({"case": CASE}))

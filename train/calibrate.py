@@ -64,7 +64,7 @@ def uncalibrated(file: Path) -> dict[str, Any]:
     """
     with reading(file, "manifest of weights", "name the manifest.json that train.export wrote"):
         stated: dict[str, Any] = json.loads(file.read_text())
-        OperatingPoint(stated["threshold"], stated["peak"])
+        OperatingPoint(stated["threshold"], stated["certainty"])
         is_calibrated = stated.get("temperature", 1.0) != 1.0
     if is_calibrated:
         raise UsageError(f"{file}: it states a temperature already; score weights without one")
@@ -151,11 +151,11 @@ def main(scores: Path, plot: Path | None, manifest: Path | None) -> None:
     stated = None if manifest is None else uncalibrated(manifest)
     cases, voxels, lesions, points = read_scores(scores)
     if stated:
-        wanted = label(OperatingPoint(stated["threshold"], stated["peak"]))
+        wanted = label(OperatingPoint(stated["threshold"], stated["certainty"]))
         if points != {wanted}:
             raise UsageError(
                 f"{scores}: its lesions are of {' and '.join(sorted(points))}, the manifest states {wanted}; "
-                "score with --threshold and --peak as it states"
+                "score with --threshold and --certainty as it states"
             )
     found: dict[str, Any] = {"temperature": round(fitted_temperature(voxels), 3)}
     if len(lesions) >= FEWEST_LESIONS:
@@ -166,8 +166,8 @@ def main(scores: Path, plot: Path | None, manifest: Path | None) -> None:
     if plot:
         reliability_plot(voxels, found["temperature"], plot)
     if manifest and stated:
-        point = tempered(np.array([stated["threshold"], stated["peak"]]), found["temperature"])
-        stated |= {**found, "threshold": round(float(point[0]), 4), "peak": round(float(point[1]), 4)}
+        point = tempered(np.array([stated["threshold"], stated["certainty"]]), found["temperature"])
+        stated |= {**found, "threshold": round(float(point[0]), 4), "certainty": round(float(point[1]), 4)}
         write_whole({manifest: json_writer(stated)})
         refresh(manifest.parent)
 

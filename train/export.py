@@ -50,17 +50,17 @@ def read_facts(file: Path) -> dict[str, object]:
     help="Probability above which a voxel is lesion.",
 )
 @click.option(
-    "--peak",
+    "--certainty",
     default=0.0,
     show_default=True,
     type=click.FloatRange(0, 1, max_open=True),
-    help="Probability that a lesion must exceed somewhere; 0: none.",
+    help="Probability that a lesion must exceed in the mean of its voxels' log odds; 0: none.",
 )
 @click.option(
     "--width", type=WIDTH, default=24, show_default=True, help="Channels of the network that is stored."
 )
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path))
-def main(checkpoint: Path, facts: Path, threshold: float, peak: float, width: int, output: Path) -> None:
+def main(checkpoint: Path, facts: Path, threshold: float, certainty: float, width: int, output: Path) -> None:
     """Write the averaged network of CHECKPOINT, a file or the folder of a run, and its manifest."""
     stated = read_facts(facts)
     trained = load_network(checkpoint)
@@ -68,7 +68,7 @@ def main(checkpoint: Path, facts: Path, threshold: float, peak: float, width: in
     network.load_state_dict(grown(trained.state_dict(), network))
     output.mkdir(parents=True, exist_ok=True)
     save_weights(
-        output, network, width, GROUPS, OperatingPoint(threshold, peak), {**stated, "validation": {}}
+        output, network, width, GROUPS, OperatingPoint(threshold, certainty), {**stated, "validation": {}}
     )
     refresh(output)
     click.echo(

@@ -53,8 +53,8 @@ def _network(manifest: Mapping[str, Any]) -> str:
     architecture = manifest["architecture"]
     return (
         f"`{manifest['file']}`, sha256 `{manifest['sha256']}`: the published 3D U-Net of width {architecture['width']}, "
-        f"stored in float16. A voxel is lesion above {manifest['threshold']:g}; a lesion must exceed {manifest['peak']:g} "
-        "somewhere."
+        f"stored in float16. A voxel is lesion above {manifest['threshold']:g}; the mean log odds of "
+        f"a lesion's voxels must exceed those of {manifest['certainty']:g}."
     )
 
 

@@ -48,12 +48,16 @@ def scanned_again(anatomy: Anatomy, rng: np.random.Generator) -> SyntheticPair:
 @click.option("--times", type=COUNT, default=TIMES, show_default=True, help="Re-acquisitions of each scan.")
 @click.option("--threshold", type=float, help="[default: the weights']")
 @click.option(
-    "--peak", type=float, help="Probability that a lesion must exceed somewhere.  [default: the weights']"
+    "--certainty",
+    type=float,
+    help="Probability that a lesion must exceed in the mean of its voxels' log odds.  [default: the weights']",
 )
-def main(backgrounds: Path, times: int, threshold: float | None, peak: float | None, **network: Any) -> None:
+def main(
+    backgrounds: Path, times: int, threshold: float | None, certainty: float | None, **network: Any
+) -> None:
     """Count what a network finds between scans and their re-acquisitions."""
     predictor = open_predictor(**network)
-    point = predictor.operating_point.but_for(threshold, peak)
+    point = predictor.operating_point.but_for(threshold, certainty)
     rows = []
     for number, file in enumerate(open_sources(backgrounds, (), None, None, 0, 0.0).backgrounds):
         anatomy = load(file)

@@ -93,7 +93,7 @@ def count_voxels(probability: NDArray[np.float32]) -> list[int]:
 
 def label(point: OperatingPoint) -> str:
     """Return an operating point in words."""
-    return f"threshold {point.threshold:g}, peak {point.peak:g}"
+    return f"threshold {point.threshold:g}, certainty {point.certainty:g}"
 
 
 def summary(cases: Sequence[CaseScores], point: OperatingPoint) -> dict[str, float]:
@@ -141,7 +141,9 @@ def material_options(command: Any) -> Any:
 @click.option(
     "--threshold", "thresholds", multiple=True, type=float, help="May be repeated.  [default: the weights']"
 )
-@click.option("--peak", "peaks", multiple=True, type=float, help="May be repeated.  [default: the weights']")
+@click.option(
+    "--certainty", "certainties", multiple=True, type=float, help="May be repeated.  [default: the weights']"
+)
 @click.option(
     "--minimal-mm3", default=3.0, show_default=True, help="Lesions that are not larger are left out."
 )
@@ -153,7 +155,7 @@ def main(
     backgrounds: Path | None,
     shapes: tuple[Path, ...],
     thresholds: tuple[float, ...],
-    peaks: tuple[float, ...],
+    certainties: tuple[float, ...],
     minimal_mm3: float,
     scores_file: Path | None,
     pictures: Path | None,
@@ -163,9 +165,9 @@ def main(
     predictor = open_predictor(**network)
     sources = open_sources(backgrounds, shapes, None, None, 0, 0.0)
     points = [
-        predictor.operating_point.but_for(threshold, peak)
+        predictor.operating_point.but_for(threshold, certainty)
         for threshold in thresholds or (None,)
-        for peak in peaks or (None,)
+        for certainty in certainties or (None,)
     ]
     begin = time.perf_counter()
     scores = {}

@@ -41,7 +41,7 @@ def describe_computation(settings: Settings, engine: Engine) -> dict[str, Any]:
         "weights_sha256": engine.weights.sha256,
         "settings": {
             "threshold": engine.operating_point.threshold,
-            "peak": engine.operating_point.peak,
+            "certainty": engine.operating_point.certainty,
             "temperature": engine.weights.temperature,
             "lesion_confidence": asdict(confidence) if confidence else None,
             "window": window_in_words(settings.windows),

@@ -18,7 +18,7 @@ from lesionwise.weights import Weights, find_weights, load_weights
 
 @dataclass(frozen=True)
 class Settings:
-    """How a case is computed. `threshold` and `peak` None: the weights' own. `threads` 0: all that may be used.
+    """How a case is computed. `threshold` and `certainty` None: the weights' own. `threads` 0: all that may be used.
     `tta`: look at mirrored heads, too (test-time augmentation).
 
     `output_grid` counts with `register` only: the mask then lies on the grid of "time1", "time2" or "halfway".
@@ -29,7 +29,7 @@ class Settings:
     output_grid: str = DEFAULT_OUTPUT_GRID
     brain_extraction: str = DEFAULT_EXTRACTION
     threshold: float | None = None
-    peak: float | None = None
+    certainty: float | None = None
     windows: Windows = field(default_factory=Windows)
     tta: bool = False
     weights: Path | None = None
@@ -65,6 +65,6 @@ class Engine:
         run = network_runner(weights.network, device, precision)
         if settings.tta:
             run = mirrored(run)
-        point = weights.operating_point.but_for(settings.threshold, settings.peak)
+        point = weights.operating_point.but_for(settings.threshold, settings.certainty)
         progress.note(f"network on {describe(device, precision, threads)}")
         return cls(weights, run, device, precision, threads, point, settings.windows)

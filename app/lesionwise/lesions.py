@@ -18,6 +18,9 @@ from scipy.spatial.distance import pdist
 MINIMAL_VOLUME_MM3 = 3.0
 """A lesion is larger than this (Commowick et al., Sci. Rep. 2018, and the tool's default)."""
 
+SUREST = 1e-6
+"""A voxel's probability counts no nearer to 0 or 1, so that no single one outweighs all others of its lesion."""
+
 Spacing = tuple[float, float, float]
 """The size of a voxel in mm along x, y, z."""
 
@@ -26,19 +29,20 @@ Box = tuple[slice, ...]
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Which probabilities are lesions: voxels above `threshold`, in components that also reach above `peak` somewhere.
+    """Which probabilities are lesions: voxels above `threshold`, in components that are surer than `certainty` as a whole.
 
-    Both in [0, 1]; a peak that is not higher than the threshold asks for nothing more. Hysteresis thresholding, after Canny,
-    "A Computational Approach to Edge Detection", IEEE TPAMI 1986.
+    Both in [0, 1). A component is as sure as the mean log odds of its voxels: what the network doubts throughout is left
+    out, however far a single voxel reaches. A certainty that is not higher than the threshold asks for nothing more.
     """
 
     threshold: float
-    peak: float = 0.0
+    certainty: float = 0.0
 
-    def but_for(self, threshold: float | None, peak: float | None) -> "OperatingPoint":
+    def but_for(self, threshold: float | None, certainty: float | None) -> "OperatingPoint":
         """Return this point with what is not None instead of its own."""
         return OperatingPoint(
-            self.threshold if threshold is None else threshold, self.peak if peak is None else peak
+            self.threshold if threshold is None else threshold,
+            self.certainty if certainty is None else certainty,
         )
 
 
@@ -107,10 +111,17 @@ def find_lesions(
     """Return the mask (x, y, z) of the lesions in a map of probabilities (x, y, z)."""
     labels = label_lesions(probability > point.threshold, spacing_mm, minimal_volume_mm3)
     inside = labels > 0
-    highest = np.zeros(labels.max() + 1)
-    np.maximum.at(highest, labels[inside], probability[inside])
-    inside[inside] = (highest > point.peak)[labels[inside]]
+    if point.certainty > point.threshold:
+        lesion = labels[inside]
+        mean = np.bincount(lesion, log_odds(probability[inside])) / np.maximum(np.bincount(lesion), 1)
+        inside[inside] = (mean > log_odds(np.array([point.certainty])))[lesion]
     return inside
+
+
+def log_odds(probability: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return the log odds of probabilities (n); those nearer to 0 or 1 than SUREST count as that near."""
+    p = np.clip(probability.astype(np.float64), SUREST, 1 - SUREST)
+    return np.asarray(np.log(p / (1 - p)))
 
 
 def lesion_table(

@@ -51,7 +51,7 @@ def weights_lines(asked: Path | None) -> list[str]:
         str(folder),
         f"sha256 {weights.sha256[:16]}..., as the manifest says",
         f"{manifest['architecture']['name']}, {parameters} parameters",
-        f"threshold {point.threshold:g}, peak {point.peak:g}",
+        f"threshold {point.threshold:g}, certainty {point.certainty:g}",
     ]
     lines += [f"trained on: {source}" for source in _training_data(manifest)]
     lines += _validation(_mapping(manifest.get("validation")))

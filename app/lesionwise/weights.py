@@ -97,7 +97,7 @@ def load_weights(folder: Path) -> Weights:
         reason = str(error).replace("\n", " ")[:200]
         raise WeightsError(f"{path}: not the tensors of the network in {MANIFEST} ({reason})") from error
     temperature = float(manifest.get("temperature", 1.0))
-    point = OperatingPoint(manifest["threshold"], manifest["peak"])
+    point = OperatingPoint(manifest["threshold"], manifest["certainty"])
     return Weights(network.eval(), point, sha256, manifest, temperature)
 
 
@@ -128,7 +128,7 @@ def save_weights(
         "sha256": hashlib.sha256(content).hexdigest(),
         "architecture": {"name": "UNet", "in_channels": 2, "width": width, "groups": groups},
         "threshold": point.threshold,
-        "peak": point.peak,
+        "certainty": point.certainty,
         **facts,
     }
     text = json.dumps(manifest, indent=2) + "\n"
@@ -152,14 +152,14 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             "sha256": str(),
             "architecture": {"name": "UNet", "in_channels": 2, "width": int(width), "groups": int(groups)},
             "threshold": float(threshold),
-            "peak": float(peak),
+            "certainty": float(certainty),
         } if (
             Path(file).name == file
             and 1 <= groups <= width <= 96
             and width % groups == 0
             and math.isfinite(threshold)
             and 0 < threshold < 1
-            and 0 <= peak < 1
+            and 0 <= certainty < 1
             and isinstance(temperature := manifest.get("temperature", 1.0), int | float)
             and 0.1 <= temperature <= 10
         ):

@@ -165,14 +165,14 @@ def segmentation_options(command: Command) -> Command:
             "--tta", is_flag=True, help="Also look at the mirrored heads and take the mean: twice the time."
         ),
         click.option(
-            "--peak",
+            "--certainty",
             type=NumberRange(0, 1, max_open=True),
-            help="Probability that a lesion must exceed somewhere; 0: none.  [default: the weights']",
+            help="Probability that a lesion must exceed in its voxels' mean log odds; 0: none.  [default: the weights']",
         ),
         click.option(
             "--threshold",
             type=NumberRange(0, 1, min_open=True, max_open=True),
-            help="Probability above which a voxel is lesion; for more lesions lower --peak, too.  [default: the weights']",
+            help="Probability above which a voxel is lesion; for more lesions lower --certainty.  [default: the weights']",
         ),
         recipe_options,
         click.option(
