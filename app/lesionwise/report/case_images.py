@@ -71,11 +71,15 @@ def case_images(
 
 
 def grey_levels(scan: NDArray[np.float32], brain: NDArray[np.bool_], shown: NDArray[np.bool_]) -> Grey:
-    """Return a scan as grey levels: 0 is black, `WHITE_LEVEL` times the median of the brain white, 0 where not shown."""
+    """Return a scan as grey levels: 1 is black, `WHITE_LEVEL` times the median of the brain white, 0 where not shown.
+
+    What is shown is never 0, which viewers take for transparent: through it another scan would be seen.
+    """
     inside = scan[brain]
     inside = inside[inside > 0]
     level = float(np.median(inside)) if inside.size else 1.0
-    return np.where(shown, _levels(scan / np.float32(WHITE_LEVEL * level)), np.uint8(0))
+    levels = np.maximum(_levels(scan / np.float32(WHITE_LEVEL * level)), np.uint8(1))
+    return np.where(shown, levels, np.uint8(0))
 
 
 def _scans_on_output(study: Study, as_read: ScanPair) -> Iterator[NDArray[np.float32]]:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from scipy import ndimage
 
+from lesionwise.lesions import Box
 from lesionwise.report.case_images import CaseImages
 from lesionwise.report.pictures import largest_slices, lesion_pictures, montage
 from lesionwise.report.places import REGIONS
@@ -23,7 +25,8 @@ MAX_PICTURED = 40
 def case_page(report: Mapping[str, Any], images: CaseImages) -> str:
     """Return the page of a case. `report`: what `segment --json` holds; `images`: what there is to see."""
     program = viewer_program()
-    lesions = [_with_points(lesion, images) for lesion in report["lesions"]]
+    boxes = ndimage.find_objects(images.labels)
+    lesions = [_with_points(lesion, images, boxes[lesion["id"] - 1]) for lesion in report["lesions"]]
     return str(
         page_environment()
         .get_template("case.html")
@@ -108,12 +111,16 @@ def _asset(name: str) -> Markup:
     return Markup((files("lesionwise.report") / "templates" / name).read_text(encoding="utf-8"))
 
 
-def _with_points(lesion: Mapping[str, Any], images: CaseImages) -> dict[str, Any]:
-    """Add `point_mm`, the point of the lesion nearest to its centre, and `slice`, the axial slice with most of it."""
-    voxels = np.argwhere(images.labels == lesion["id"])
-    points = voxels @ images.affine[:3, :3].T + images.affine[:3, 3]
+def _with_points(lesion: Mapping[str, Any], images: CaseImages, box: Box) -> dict[str, Any]:
+    """Add `point_mm`, the point of the lesion nearest to its centre, and `slice`, the axial slice with most of it.
+
+    `box`: the slices (x, y, z) that just hold the lesion.
+    """
+    inside = images.labels[box] == lesion["id"]
+    start = [axis.start for axis in box]
+    points = (np.argwhere(inside) + start) @ images.affine[:3, :3].T + images.affine[:3, 3]
     nearest = points[np.linalg.norm(points - np.asarray(lesion["centre_mm"]), axis=1).argmin()]
-    z = largest_slices(images.labels == lesion["id"])[2]
+    z = largest_slices(inside)[2] + start[2]
     return {
         **lesion,
         "point_mm": [round(float(mm), 2) for mm in nearest],

@@ -36,7 +36,7 @@ async function start() {
   for (const [canvas, volumes] of [["view1", [scan("time1")]], ["view2", [scan("time1"), scan("time2")]]]) {
     const view = new Niivue({ show3Dcrosshair: false, isRadiologicalConvention: true, sagittalNoseLeft: true,
       backColor: [0, 0, 0, 1], crosshairColor: [...colour("crosshair").map((level) => level / 255), 0.9], crosshairWidth: 1, loadingText: "",
-      multiplanarShowRender: 0, logLevel: "error" });
+      multiplanarShowRender: 0, viewModeHotKey: "", clipPlaneHotKey: "", logLevel: "error" });
     await view.attachToCanvas(byId(canvas));
     view.addColormap("lesion", colormap("lesion", "lesion"));
     view.addColormap("blues", colormap("probability-low", "probability-high"));
@@ -60,17 +60,39 @@ async function start() {
   byId("planes").onchange = (event) => views.forEach((view) => view.setSliceType(Number(event.target.value)));
 
   const rows = [...document.querySelectorAll("tr[data-point]")];
+  const pointOf = (row) => JSON.parse(row.dataset.point);
+  const tell = (mm, row) => {
+    rows.forEach((other) => other.classList.toggle("chosen", other === row));
+    byId("location").textContent = `${row ? `lesion ${row.dataset.lesion}: ` : ""}${mm.map((x) => x.toFixed(1)).join(", ")} mm`;
+  };
   const goTo = (row) => {
     for (const view of views) {
-      view.scene.crosshairPos = view.mm2frac(JSON.parse(row.dataset.point));
+      view.scene.crosshairPos = view.mm2frac(pointOf(row), 0, true); // by the affine: without it an oblique scan counts as upright
       view.drawScene();
     }
-    rows.forEach((other) => other.classList.toggle("chosen", other === row));
-    byId("location").textContent = `lesion ${row.dataset.lesion}: ${JSON.parse(row.dataset.point).join(", ")} mm`;
+    tell(pointOf(row), row);
   };
+  const moved = (view) => {
+    const mm = [...view.frac2mm(view.scene.crosshairPos, 0, true)].slice(0, 3);
+    tell(mm, rows.find((row) => Math.hypot(...pointOf(row).map((x, k) => x - mm[k])) < 0.1));
+  };
+  const slices = { PageUp: 1, PageDown: -1 };
+  for (const view of views) {
+    view.onLocationChange = () => moved(view);
+    view.canvas.addEventListener("keydown", (event) => {
+      if (!(event.key in slices)) return;
+      event.preventDefault();
+      view.moveCrosshairInVox(0, 0, slices[event.key]);
+    });
+  }
   rows.forEach((row) => {
-    row.onclick = () => { goTo(row); byId("viewer-section").scrollIntoView({ block: "start" }); };
+    row.onclick = (event) => {
+      event.preventDefault(); // a link goes to the still picture, where there is no viewer
+      goTo(row);
+      byId("viewer-section").scrollIntoView({ block: "start" });
+    };
   });
+  document.body.classList.add("with-viewer");
   if (rows.length) goTo(rows[0]);
   window.lesionwiseViewer = { views };
   byId("viewer-message").hidden = true;
