@@ -11,7 +11,7 @@ ARG PIP_ARGS=""
 COPY requirements/${VARIANT}.lock requirements/data.lock docker/slim.sh docker/warm_up.py /build/
 # The folder `wheels` is empty, or holds the packages where there is no index (then with PIP_ARGS=--no-index).
 RUN --mount=type=bind,source=wheels,target=/tmp/wheels \
-    apt-get update -qq && apt-get install -qqy --no-install-recommends binutils \
+    touch /build/begun && apt-get update -qq && apt-get install -qqy --no-install-recommends binutils \
     && python3 -m venv --without-pip /opt/venv \
     && python3 -m pip --python /opt/venv/bin/python --disable-pip-version-check install --quiet \
         --no-cache-dir --no-compile --no-deps --require-hashes --only-binary :all: --find-links /tmp/wheels ${PIP_ARGS} \
@@ -24,14 +24,19 @@ COPY pyproject.toml README.md LICENSE /build/
 COPY app /build/app
 COPY docker/compile_ahead.py /build/
 COPY weights/manifest.json weights/segmentation.safetensors /opt/lesionwise/weights/
-# /program holds what the last layer adds. A login shell resets PATH, so the command is in /usr/local/bin too.
+# /program holds what the last layer adds: also the bytecode of Python's own modules, which the official image leaves out; and
+# it is readable for all, even from a checkout that is not. A login shell resets PATH, so the command is in /usr/local/bin too.
 RUN python3 -m pip --python /opt/venv/bin/python --disable-pip-version-check install --quiet \
         --no-cache-dir --no-deps --no-index --no-build-isolation /build \
     && /opt/venv/bin/python /build/compile_ahead.py \
     && /opt/venv/bin/python -c 'import pathlib, lesionwise.weights as w; w.load_weights(pathlib.Path("/opt/lesionwise/weights"))' \
     && cp /build/LICENSE /opt/lesionwise/ \
-    && mkdir -p /program/usr/local/bin && ln -s /opt/venv/bin/lesionwise /program/usr/local/bin/ \
-    && cp -a --parents /opt/lesionwise /opt/venv/bin/lesionwise /opt/venv/lib/python3.11/site-packages/lesionwise* /program
+    && mkdir -p /program/usr/local/bin \
+    && find "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" -name '*.pyc' -newer /build/begun \
+        -not -path '*/site-packages/*' -exec cp -a --parents {} /program \; \
+    && ln -s /opt/venv/bin/lesionwise /program/usr/local/bin/ \
+    && cp -a --parents /opt/lesionwise /opt/venv/bin/lesionwise /opt/venv/lib/python3.11/site-packages/lesionwise* /program \
+    && chmod -R a+rX /program
 
 # ---- The image: two layers on the base, no compiler, no package cache, not root. ----
 FROM ${BASE_IMAGE}

@@ -21,6 +21,12 @@ help:  ## list the targets
 .PHONY: setup
 setup: $(READY)  ## make .venv with the locked packages (PYTHON=... another interpreter, LOCK=... another lock)
 
+# What is asked for on the command line is made, also where there is a .venv.
+ifneq (,$(filter command,$(origin LOCK) $(origin PYTHON)))
+.PHONY: anew
+$(READY): anew
+endif
+
 $(READY): $(wildcard requirements/*.lock) requirements/setup.sh pyproject.toml
 	requirements/setup.sh $(VENV)
 	touch $@

@@ -9,7 +9,8 @@ import importlib
 import numba
 
 MODULES = (
-    "click", "concurrent.futures", "nibabel", "numpy", "rich.progress", "safetensors.torch", "scipy.fft", "scipy.interpolate",
+    "click", "concurrent.futures", "jinja2", "nibabel", "numpy", "rich.progress", "safetensors.torch", "scipy.fft",
+    "scipy.interpolate",
     "scipy.ndimage", "scipy.optimize", "scipy.signal", "scipy.spatial", "scipy.stats", "SimpleITK", "threadpoolctl", "torch",
     "torch.nn.functional", "torch.jit",
 )  # fmt: skip

@@ -7,7 +7,14 @@ venv=${1:?usage: requirements/setup.sh VENV}
 
 is_python_311() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; }
 
-if [ ! -x "$venv/bin/python" ] || ! is_python_311 "$venv/bin/python"; then
+home_of() { "$1" -c 'import sys; print(sys.base_prefix)'; }
+# An environment that is there is kept, but not where another interpreter was asked for.
+is_kept() {
+    [ -x "$venv/bin/python" ] && is_python_311 "$venv/bin/python" || return 1
+    [ -z "${PYTHON:-}" ] || [ "$(home_of "$PYTHON")" = "$(home_of "$venv/bin/python")" ]
+}
+
+if ! is_kept; then
     python=
     for candidate in ${PYTHON:+"$PYTHON"} python3.11 python3 python; do
         if is_python_311 "$candidate"; then python=$candidate; break; fi

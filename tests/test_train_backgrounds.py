@@ -1,11 +1,14 @@
 """Scans prepared as backgrounds: which folders are taken, and what is refused before minutes of work."""
 
+import time
+
 import nibabel as nib
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from lesionwise.errors import InputError
+from lesionwise.simulation.anatomy import Anatomy
 from train import backgrounds
 
 
@@ -81,3 +84,20 @@ def test_a_fine_scan_is_prepared_as_its_joined_voxels_are(tmp_path, monkeypatch)
     np.testing.assert_array_equal(fine.old_lesions, coarse.old_lesions)
     np.testing.assert_allclose(fine.flair, coarse.flair, atol=1e-4)
     assert fine.old_lesions.sum() == lesions.sum()
+
+
+def test_a_scan_is_prepared_again_when_one_of_its_files_is_new(tmp_path, monkeypatch):
+    made = []
+    nothing = np.zeros((2, 2, 2), np.float32)
+    monkeypatch.setattr(
+        backgrounds, "prepare", lambda folder: made.append(folder.name) or Anatomy(*[nothing] * 6)
+    )
+    folder = tmp_path / "patient01"
+    scan(folder)
+    for count, words in ((1, "voxels"), (1, "kept, for its scan has not changed")):
+        assert words in run(tmp_path, str(folder)).output
+        assert len(made) == count
+    time.sleep(0.05)
+    (folder / "lesions.nii.gz").touch()
+    run(tmp_path, str(folder))
+    assert len(made) == 2

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from itertools import repeat
 from pathlib import Path
 
@@ -41,6 +42,17 @@ def test_the_first_line_after_a_stop_is_the_mean_of_what_was_summed(tmp_path):
     assert [line["step"] for line in lines] == [4, 8, 12]
     assert [line["loss"] for line in lines] == [1.0, 1.0, 1.0]
     assert all(line["seconds_per_step"] * line["patches_per_second"] == pytest.approx(2) for line in lines)
+
+
+def test_what_an_epoch_and_saving_take_counts_as_no_step(tmp_path):
+    def slow(_epoch):
+        time.sleep(0.5)
+        return {"measured": 1.0}
+
+    train(run_of(tmp_path, 4), log_steps=2, epoch_steps=2, on_epoch=slow)
+    speeds = [line["seconds_per_step"] for line in read_log(tmp_path) if "seconds_per_step" in line]
+    assert len(speeds) == 2
+    assert max(speeds) < 0.2
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -133,6 +133,18 @@ def test_the_gradient_check_sees_held_out_shapes_and_outputs_only(monkeypatch):
     assert [int(patch.truth.sum()) for patch in patches] == [125]
 
 
+def test_the_gradient_check_looks_at_all_stages_of_a_network():
+    sizes = range(2, 14)
+    truths = np.stack(
+        [paint([lesion((2, 2, 2), size)], 24) for size in sizes]
+    )  # the latest stage has the largest
+    outputs = NetworkOutputs.of(np.zeros(truths.shape, np.float32), truths, is_held_out=True)
+    for seed in (1, 2):
+        seen = [int(patch.truth.sum()) for patch in held_out_patches(6, 24, [], outputs, seed=seed)]
+        assert len(set(seen)) == 6
+        assert max(seen) > 7**3
+
+
 @pytest.fixture
 def compact(tmp_path):
     """Return the folder of a metric network of patches of 24 that was never trained."""

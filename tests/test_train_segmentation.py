@@ -12,6 +12,7 @@ from lesionwise.lesions import OperatingPoint
 from lesionwise.network import GROUPS, UNet
 from lesionwise.weights import save_weights
 from train.loop import CHECKPOINT, Averaged, learning_rate
+from train.metric_network.files import held_out_of as metric_held_out_of
 from train.metric_network.files import save_metric_network
 from train.metric_network.network import MetricNetwork
 from train.run_log import read_log
@@ -19,8 +20,9 @@ from train.segmentation import refresh, training
 from train.segmentation.__main__ import main
 from train.segmentation.best import BEST, Best
 from train.segmentation.metric_loss import MetricLoss
-from train.segmentation.stages import is_stage, load_network, save_stage
+from train.segmentation.stages import held_out_of, is_stage, load_network, save_stage
 from train.segmentation.validation import Validation
+from train.sources import NO_PATIENTS, HeldOut
 
 TIMES = ("seconds", "seconds_per_step", "patches_per_second", "waiting_share")
 
@@ -293,7 +295,7 @@ def test_a_stage_gives_the_network_again(tmp_path):
     assert equal(dict(again.state_dict()), dict(run.network.state_dict()))
     averaged = load_network(tmp_path).state_dict()
     assert equal(dict(averaged), dict(run.averaged.parameters))
-    file = save_stage(tmp_path, run.network, 3)
+    file = save_stage(tmp_path, run.network, 3, NO_PATIENTS)
     file.write_bytes(b"")
     with pytest.raises(InputError, match="epoch-00003"):
         load_network(file)
@@ -346,7 +348,7 @@ def test_the_best_network_outlives_a_kill_before_the_next_checkpoint(tmp_path):
     best = Best(tmp_path)
     best.offer(UNet(width=8), 0.55, step=10)
     best.offer(UNet(width=8), 0.62, step=20)
-    again = Best.of_run(tmp_path)
+    again = Best.of_run(tmp_path, NO_PATIENTS)
     again.offer(UNet(width=8), 0.58, step=20)  # of the repeated epoch
     assert torch.load(tmp_path / BEST, weights_only=True)["f1"] == 0.62
 
@@ -447,3 +449,38 @@ def test_the_average_follows_by_its_decay_later_on():
         torch.nn.init.constant_(network.weight, value)
         averaged.update(network, step)
     assert float(averaged.parameters["weight"]) == 0.75
+
+
+def test_a_run_starts_from_no_network_that_learned_its_held_out_patients(tmp_path, random_metric_network):
+    zero, one = HeldOut(("patient0",)), HeldOut(("patient1",))
+    network = UNet(width=8)
+    stage = save_stage(tmp_path, network, 1, zero)
+    Best(tmp_path, zero).offer(network, 0.5, step=1)
+    for file in (stage, tmp_path / BEST):
+        assert held_out_of(file) == zero
+        zero.refuse_start(held_out_of(file), file)
+        with pytest.raises(UsageError, match=r"trained on patient1, which this run holds out"):
+            one.refuse_start(held_out_of(file), file)
+        NO_PATIENTS.refuse_start(held_out_of(file), file)  # nothing is measured on patients
+    assert metric_held_out_of(random_metric_network) == NO_PATIENTS  # it learned from none
+    one.refuse_start(NO_PATIENTS, random_metric_network)
+
+
+@pytest.mark.parametrize("option", ["initial", "metric_network"])
+def test_both_networks_that_a_run_starts_from_are_asked_whom_they_held_out(tmp_path, option):
+    for number in range(6):
+        folder = tmp_path / "data" / f"patient{number}"
+        folder.mkdir(parents=True)
+        for name in (TIME1, TIME2, GROUND_TRUTH):
+            (folder / name).touch()
+    other = HeldOut(("patient0", "patient5"))
+    more = {"lesion_loss": "metric-network"} if option == "metric_network" else {}
+    if option == "initial":
+        start = save_stage(tmp_path, UNet(width=8), 1, other)
+    else:
+        network = MetricNetwork("compact", PATCH, width=5)
+        save_metric_network(tmp_path, network, network.state_dict(), step=1, held_out=other)
+        start = tmp_path
+    chosen = options(tmp_path / "run", data=tmp_path / "data", fold=1, steps=1, **{option: start}, **more)
+    with pytest.raises(UsageError, match="trained on patient1, which this run holds out"):
+        training.train(chosen)

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from lesionwise.calibration import LesionConfidence, tempered
 from lesionwise.errors import InputError
@@ -144,6 +145,20 @@ def test_confidence_is_right_on_average_for_the_probabilities_that_segment_write
     assert np.mean([confidence(20.0, float(p)) for p in written]) == pytest.approx(confirmed.mean(), abs=0.01)
 
 
+def test_a_network_that_is_not_sure_enough_keeps_an_operating_point_that_can_be_used(tmp_path):
+    share = 1 / (1 + np.exp(-LOGITS / 0.3))  # of voxels that are lesion: far more certain than is said
+    voxels = [(10_000 * (1 - share)).astype(int).tolist(), (10_000 * share).astype(int).tolist()]
+    of_all = {"measures": {label(OperatingPoint(0.5, 0.99)): {}}, "lesions": [], "voxels": voxels}
+    scores, manifest = tmp_path / "scores.json", tmp_path / "manifest.json"
+    scores.write_text(json.dumps({"case": of_all}))
+    manifest.write_text(json.dumps({"threshold": 0.5, "certainty": 0.99}))
+    result = CliRunner().invoke(calibrate.main, [str(scores), "--manifest", str(manifest)])
+    assert result.exit_code == 0, result.output
+    fitted = json.loads(manifest.read_text())
+    assert fitted["temperature"] == pytest.approx(0.3, rel=0.02)
+    assert 0.999 < fitted["certainty"] < 1
+
+
 CASE = {"measures": {}, "lesions": [], "voxels": [[1] * len(LOGITS)] * 2}
 
 
@@ -203,3 +218,21 @@ def test_without_an_error_there_is_no_picture(tmp_path):
     case = JudgedCase(scan, scan, scan * lesion, lesion, lesion, np.eye(4), (1.0, 1.0, 1.0))
     write_error_pictures(case, tmp_path, "p1")
     assert [file.name for file in tmp_path.iterdir()] == ["p1_errors.csv"]
+
+
+def test_pictures_show_each_scan_by_its_own_brightness_with_the_patients_right_on_the_left(tmp_path):
+    shape = (40, 40, 40)
+    lesion = cube(shape, (19, 19, 19), 3)
+    scan = np.where(np.arange(40)[:, None, None] < 20, 0.2, 1.0) * np.ones(
+        shape, np.float32
+    )  # the patient's left is dark
+    scan[0, 0, 0] = 1.0
+    case = JudgedCase(8 * scan, scan, scan * 0, ~lesion & lesion, lesion, np.eye(4), (1.0, 1.0, 1.0))
+    write_error_pictures(case, tmp_path, "p1")
+    picture = np.asarray(Image.open(tmp_path / "p1_errors.png").convert("L")).astype(float)
+    width = picture.shape[1]
+    tiles = [picture[picture.shape[0] // 2, k * width // 6 : (k + 1) * width // 6] for k in range(6)]
+    for first, second in zip(tiles[::2], tiles[1::2], strict=True):
+        assert abs(np.median(first) - np.median(second)) < 25
+    in_axial, half = tiles[1][10:-10], len(tiles[1]) // 2
+    assert np.median(in_axial[:half]) > np.median(in_axial[half:]) + 50

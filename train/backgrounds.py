@@ -29,6 +29,8 @@ from lesionwise.working_resolution import join_mask, join_voxels
 from train.array_files import store, stored
 from train.commandline import OneLineErrors, by_name
 
+SCAN, BRAIN, LESIONS = "flair.nii.gz", "brain_mask_flair.nii.gz", "lesions.nii.gz"
+
 # How far around the brain the head is kept: residue that an imperfect mask lets through.
 _HEAD_MM = 6.0
 _MARGIN_MM = 12.0
@@ -39,13 +41,13 @@ def prepare(folder: Path) -> Anatomy:
 
     Voxels of a fine scan are joined first, as `segment` does.
     """
-    read = to_orientation(read_volume(folder / "flair.nii.gz"), WORKING_ORDER)
+    read = to_orientation(read_volume(folder / SCAN), WORKING_ORDER)
     scan = join_voxels(read)
     head = np.clip(scan.data, 0, None)
-    brain = _beside(folder / "brain_mask_flair.nii.gz", read)
+    brain = _beside(folder / BRAIN, read)
     if brain is None:
         brain = _find_brain(head, scan)
-    lesions = _beside(folder / "lesions.nii.gz", read)
+    lesions = _beside(folder / LESIONS, read)
     near = ndimage.distance_transform_edt(~brain, sampling=scan.spacing_mm) <= _HEAD_MM
     image = normalize(denoise(correct_bias_field(head * near)), brain)
     grid = network_grid(brain, scan.affine, margin_mm=_MARGIN_MM)
@@ -58,6 +60,12 @@ def prepare(folder: Path) -> Anatomy:
 def load(file: Path) -> Anatomy:
     """Return an Anatomy that `prepare` made and the command stored."""
     return Anatomy(**stored(file))
+
+
+def _has_changed(folder: Path, prepared: Path) -> bool:
+    """Tell whether one of the files that a scan is prepared from is newer than what was made of it."""
+    states = [(folder / name).stat() for name in (SCAN, BRAIN, LESIONS) if (folder / name).is_file()]
+    return any(max(state.st_mtime, state.st_ctime) > prepared.stat().st_mtime for state in states)
 
 
 def _beside(file: Path, scan: Volume) -> NDArray[np.bool_] | None:
@@ -116,7 +124,7 @@ def _template_maps_on(flair: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
 )
 def main(folders: tuple[Path, ...], output: Path) -> None:
     """Prepare each of FOLDERS that holds flair.nii.gz; refused where none does, or two have one name."""
-    scans = [folder for folder in folders if (folder / "flair.nii.gz").is_file()]
+    scans = [folder for folder in folders if (folder / SCAN).is_file()]
     if not scans:
         raise InputError(f"{folders[0]}: no flair.nii.gz is in it or in the others; name folders of scans")
     named = by_name(scans)
@@ -125,7 +133,8 @@ def main(folders: tuple[Path, ...], output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     for name, folder in named.items():
         target = output / f"{name}.npz"
-        if target.is_file():
+        if target.is_file() and not _has_changed(folder, target):
+            click.echo(f"{target.name}: kept, for its scan has not changed")
             continue
         anatomy = prepare(folder)
         store(target, anatomy)

@@ -25,6 +25,8 @@ from train.synthetic_validation import LOGIT_EDGES, label
 
 LOGITS = (LOGIT_EDGES[:-1] + LOGIT_EDGES[1:]) / 2
 FEWEST_LESIONS = 20
+HIGHEST = 1 - 1e-6
+"""What an operating point may reach: a temperature below 1 can move a probability so near to 1 that it is stored as 1."""
 
 
 class Scores(NamedTuple):
@@ -167,7 +169,8 @@ def main(scores: Path, plot: Path | None, manifest: Path | None) -> None:
         reliability_plot(voxels, found["temperature"], plot)
     if manifest and stated:
         point = tempered(np.array([stated["threshold"], stated["certainty"]]), found["temperature"])
-        stated |= {**found, "threshold": round(float(point[0]), 4), "certainty": round(float(point[1]), 4)}
+        threshold, certainty = (min(round(float(p), 6), HIGHEST) for p in point)
+        stated |= {**found, "threshold": threshold, "certainty": certainty}
         write_whole({manifest: json_writer(stated)})
         refresh(manifest.parent)
 

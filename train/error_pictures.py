@@ -100,16 +100,19 @@ def _picture(case: JudgedCase, wrong: Sequence[WrongLesion]) -> bytes:
 
     figure = Figure(figsize=(12, 2.05 * len(wrong)), layout="constrained")
     grid = figure.subplots(len(wrong), 2 * len(PLANE_AXIS), squeeze=False)
-    level = float(np.percentile(case.time2[case.time2 > 0], 99.5))
+    # Each scan by its own brightness: two scanners may tell in tens and in thousands.
+    scans = [scan / np.percentile(scan[scan > 0], 99.5) for scan in (case.time1, case.time2)]
     for row, lesion in zip(grid, wrong, strict=True):
         for column, (plane, axis) in enumerate(PLANE_AXIS.items()):
-            for time, scan in enumerate((case.time1, case.time2)):
+            for time, scan in enumerate(scans):
                 axes = row[2 * column + time]
-                _draw(axes, case, scan / level, lesion, axis)
+                _draw(axes, case, scan, lesion, axis)
                 axes.set_title(f"{plane}, time {time + 1}", fontsize=7)
         words = f"{lesion.kind}, {lesion.volume_mm3:.0f} mm3\n({', '.join(f'{mm:.0f}' for mm in lesion.place_mm)}) mm"
         row[0].set_ylabel(words, fontsize=7)
-    figure.suptitle("outlines: blue is the truth, orange what was found", fontsize=8)
+    figure.suptitle(
+        "outlines: blue is the truth, orange what was found; the patient's right is on the left", fontsize=8
+    )
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=80)
     return file.getvalue()
@@ -129,4 +132,5 @@ def _draw(axes: Any, case: JudgedCase, scan: NDArray[np.float32], lesion: WrongL
         flat = np.take(mask, lesion.slices[axis], axis).T
         if flat.any():
             axes.contour(flat, [0.5], colors=colour, linewidths=0.8)
-    axes.set(xlim=window[across], ylim=window[down], xticks=[], yticks=[])
+    # From right to left and from the nose: as radiologists look, and as the report shows it.
+    axes.set(xlim=window[across][::-1], ylim=window[down], xticks=[], yticks=[])

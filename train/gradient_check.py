@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lesionwise.errors import UsageError
 from lesionwise.overlap import Mode
 from train.commandline import COUNT, WHOLE, OneLineErrors
 from train.lesion_shapes import read_shapes
@@ -85,9 +86,10 @@ def patches_with_errors(
     return patches
 
 
-def patches_from_network(outputs: NetworkOutputs, count: int) -> list[Patch]:
-    """Return a network's own outputs that have an error."""
-    wrong = np.flatnonzero((outputs.f1[:, 2] < 1) & outputs.truths.any(axis=(1, 2, 3)))[:count]
+def patches_from_network(outputs: NetworkOutputs, count: int, seed: int) -> list[Patch]:
+    """Return a network's own outputs that have an error, at most `count`, drawn from all stages of its training."""
+    wrong = np.flatnonzero((outputs.f1[:, 2] < 1) & outputs.truths.any(axis=(1, 2, 3)))
+    wrong = np.random.default_rng(seed).permutation(wrong)[:count]
     return [Patch(*outputs.pair(int(k), 2)[:2], "network") for k in wrong]
 
 
@@ -101,7 +103,7 @@ def held_out_patches(
 ) -> list[Patch]:
     """Return patches of the held-out outputs, if there are outputs, or else of simulated and held-out `real` shapes."""
     if outputs is not None:
-        return patches_from_network(outputs.part(is_held_out=True), count)
+        return patches_from_network(outputs.part(is_held_out=True), count, seed)
     seed += HELD_OUT_SEED
     boxes = random_boxes(np.random.default_rng(seed), 200, left_for_training(real, is_held_out=True))
     return patches_with_errors(count, size, Shapes(boxes), seed, definition)
@@ -212,6 +214,8 @@ def main(
     seed: int,
 ) -> None:
     """Check METRIC_NETWORK, a file or a run's folder; write the outcomes and a table."""
+    if shapes and network_outputs:
+        raise UsageError("--shapes has no effect beside --network-outputs; leave one of them out")
     network, _ = load_metric_network(metric_network)
     size = patch_edge(network, patch)
     outputs = NetworkOutputs.load(network_outputs, size, network.definition) if network_outputs else None

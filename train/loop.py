@@ -211,12 +211,16 @@ class Run:
                     log.write(self.step, self.seconds, means)
                     waited, patches, steps, sums, since = 0.0, 0, 0, {}, time.monotonic()
                 if on_epoch and epoch_steps and self.step % epoch_steps == 0:
+                    begun = time.monotonic()
                     log.write(self.step, self.seconds, on_epoch(self.step // epoch_steps))
+                    since += time.monotonic() - begun  # what is logged of the speed is of the steps alone
                     self.network.train()
                 # Only with an empty sum, so that the log of a run that goes on is the uninterrupted run's, too.
                 if not sums and time.monotonic() - last_save > save_seconds:
+                    begun = time.monotonic()
                     self.save()
                     last_save = time.monotonic()
+                    since += last_save - begun
             if self.step > begun_at:  # else the checkpoint would look newer than what was made of it
                 self.save()
         log.close()

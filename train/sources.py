@@ -1,6 +1,6 @@
 """Where training patches come from: synthetic pairs, patients in the challenge's layout, or both; and their options."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,24 @@ class HeldOut:
 
         return cls(tuple(patient.name for patient in training_and_held_out(find_patients(data), fold)[1]))
 
+    @classmethod
+    def stated_in(cls, state: Mapping[str, Any]) -> "HeldOut":
+        """Return those of the run that a file is of, as it states them; none where it states nothing."""
+        return cls(tuple(state.get("more", {}).get("held_out", {}).get("names", ())))
+
+    def stated(self) -> dict[str, Any]:
+        """Return what a file states for `stated_in`, as checkpoints do."""
+        return {"more": {"held_out": self.state_dict()}}
+
+    def refuse_start(self, start: "HeldOut", file: Path) -> None:
+        """Raise `UsageError` where a network would be measured on patients that the one it starts from has learned."""
+        learned = set(self.names) - set(start.names)
+        if start.names and learned:
+            raise UsageError(
+                f"{file}: it was trained on {self._told(sorted(learned))}, which this run holds out; start from a network "
+                "of the same --data and --fold"
+            )
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state."""
         return {"names": list(self.names)}
@@ -98,6 +116,10 @@ class HeldOut:
     @staticmethod
     def _told(names: Sequence[str]) -> str:
         return ", ".join(names) or "no patients"
+
+
+NO_PATIENTS = HeldOut(())
+"""Held out by a run without patients."""
 
 
 class Shards(IterableDataset[Batch]):

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,27 @@ from torch import Tensor
 
 from lesionwise.errors import InputError
 from lesionwise.files import text_writer, write_whole
-from train.checkpoints import load_checkpoint, reading, save_checkpoint
+from train.checkpoints import Taken, load_checkpoint, reading, save_checkpoint
 from train.metric_network.network import MetricNetwork
+from train.sources import NO_PATIENTS, HeldOut
 
 FILE = "metric_network.pt"
 MANIFEST, TENSORS = "manifest.json", "metric_network.safetensors"
 
 
 def save_metric_network(
-    folder: Path, network: MetricNetwork, parameters: dict[str, Tensor], step: int
+    folder: Path,
+    network: MetricNetwork,
+    parameters: dict[str, Tensor],
+    step: int,
+    held_out: HeldOut = NO_PATIENTS,
 ) -> None:
-    """Write the network's settings with `parameters` (averaged ones, say) after `step` steps; in one step."""
-    save_checkpoint(folder / FILE, {"settings": network.settings, "parameters": parameters, "step": step})
+    """Write the network's settings with `parameters` (averaged ones, say) after `step` steps; in one step.
+
+    `held_out`: the patients whose truths it has not learned.
+    """
+    state = {"settings": network.settings, "parameters": parameters, "step": step, **held_out.stated()}
+    save_checkpoint(folder / FILE, state)
 
 
 def export_metric_network(
@@ -54,12 +63,21 @@ def load_metric_network(path: Path) -> tuple[MetricNetwork, int]:
     Raises:
         InputError: the file is missing or holds no metric network, or tensors are not those that the manifest names.
     """
+    return _read(path, _network_of)
+
+
+def held_out_of(path: Path) -> HeldOut:
+    """Return the patients whose truths such a network has not learned, as it states them. Raises as `load_metric_network`."""
+    return _read(path, HeldOut.stated_in)
+
+
+def _read(path: Path, take: Callable[[dict[str, Any]], Taken]) -> Taken:
     file = path / FILE if path.is_dir() else path
     what, advice = "metric network", "name the file or folder of one (make metric-network trains one)"
     if path.is_dir() and not file.exists() and (path / MANIFEST).is_file():
         with reading(path, what, advice):
-            return _network_of(_exported(path))
-    return load_checkpoint(file, _network_of, what, advice)
+            return take(_exported(path))
+    return load_checkpoint(file, take, what, advice)
 
 
 def _network_of(state: Mapping[str, Any]) -> tuple[MetricNetwork, int]:

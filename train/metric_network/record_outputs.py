@@ -16,9 +16,17 @@ from train.metric_network.network_outputs import HELD_OUT_OF, NetworkOutputs
 from train.metric_network.targets import DEFINITIONS
 from train.patches import PatchSettings
 from train.segmentation.stages import FOLDER as STAGES
-from train.segmentation.stages import load_network
+from train.segmentation.stages import held_out_of, load_network
 from train.segmentation.validation import predict
-from train.sources import EXISTING, FOLDER, SHARD_SEED, needs_of_sources, open_sources, source_options
+from train.sources import (
+    EXISTING,
+    FOLDER,
+    SHARD_SEED,
+    HeldOut,
+    needs_of_sources,
+    open_sources,
+    source_options,
+)
 
 
 @training_command("record-outputs")
@@ -55,6 +63,9 @@ def main(
     files = [*checkpoint, *(file for folder in run for file in stages_of(folder))]
     if not files:
         raise InputError("there is nothing to record from; name a --run or a --checkpoint")
+    own = HeldOut.of(source["data"], source["fold"])
+    for file in files:
+        own.refuse_start(held_out_of(file), file)
     torch.set_num_threads(threads)
     sources = open_sources(**source)
     settings, held_out_patches = PatchSettings(size=patch), max(1, patches // HELD_OUT_OF)

@@ -13,7 +13,7 @@ from lesionwise.errors import UsageError
 from lesionwise.overlap import Mode
 from train.lesion_shapes import read_shapes
 from train.loop import Averaged, Run, learning_rate
-from train.metric_network.files import load_metric_network, save_metric_network
+from train.metric_network.files import held_out_of, load_metric_network, save_metric_network
 from train.metric_network.losses import metric_loss
 from train.metric_network.mask_pairs import MaskPairs, PairSettings, make_pair_loader
 from train.metric_network.network import Head, MetricNetwork
@@ -40,6 +40,9 @@ def train(output: Path, seed: int, **options: Any) -> None:
     outputs = NetworkOutputs.joined(files) if files else None
     shapes, masks = read_shapes(options["shapes"]), masks_of_folders(options["masks"])
     truths = truths_of_patients(options["data"], options["fold"])
+    own_held_out = HeldOut.of(options["data"], options["fold"])
+    if options["initial"] is not None:
+        own_held_out.refuse_start(held_out_of(options["initial"]), options["initial"])
 
     def material(is_held_out: bool) -> dict[str, Any]:
         """Every fifth of what pairs are made of is left to the held-out ones; patients as in stage 2."""
@@ -59,7 +62,7 @@ def train(output: Path, seed: int, **options: Any) -> None:
         Averaged(options["average"]),
         options["minutes"],
         options["steps"],
-        more={"held_out": HeldOut.of(options["data"], options["fold"])},
+        more={"held_out": own_held_out},
     )
     if run.resume():
         click.echo(f"going on from step {run.step}")
@@ -71,7 +74,7 @@ def train(output: Path, seed: int, **options: Any) -> None:
 
     def on_epoch(_epoch: int) -> dict[str, float]:
         current = averaged_network()
-        save_metric_network(output, current, current.state_dict(), run.step)
+        save_metric_network(output, current, current.state_dict(), run.step, own_held_out)
         values: dict[str, float] = {}
         for name, pairs in measure(current, settings, options["held_out"], seed, **held_out).items():
             result, kind = accuracy(*pairs), name.split()[0]
@@ -93,7 +96,7 @@ def train(output: Path, seed: int, **options: Any) -> None:
         on_epoch=on_epoch,
     )
     final = averaged_network()
-    save_metric_network(output, final, final.state_dict(), run.step)
+    save_metric_network(output, final, final.state_dict(), run.step, own_held_out)
     results = measure(final, settings, options["report_pairs"], seed + 1, **held_out)
     title = f"Metric network, {options['head']} head, {run.step} steps, patches of {options['patch']}"
     click.echo(table(write_report(results, output / "report", title)))

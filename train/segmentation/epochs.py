@@ -57,7 +57,7 @@ class Epochs:
                 self.best.offer(self.network, values["validation/f1"], self.run.step)
             values["validation/best_f1"] = self.best.f1
         if self.options.save_stages and is_stage(epoch) and not distributed.rank():
-            save_stage(self.options.output, self.network, epoch)
+            save_stage(self.options.output, self.network, epoch, self.best.held_out)
         if (
             self.learned
             and self.options.refresh_metric

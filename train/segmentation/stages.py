@@ -1,13 +1,14 @@
 """The segmentation network at stages of its training: kept in `stages/` of a run, for the metric network to learn from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lesionwise.network import UNet
 from lesionwise.weights import MANIFEST, load_weights
-from train.checkpoints import load_checkpoint, save_checkpoint
+from train.checkpoints import Taken, load_checkpoint, save_checkpoint
 from train.loop import CHECKPOINT
+from train.sources import NO_PATIENTS, HeldOut
 
 FOLDER = "stages"
 
@@ -17,11 +18,11 @@ def is_stage(epoch: int) -> bool:
     return epoch > 0 and epoch & (epoch - 1) == 0
 
 
-def save_stage(folder: Path, network: UNet, epoch: int) -> Path:
-    """Keep the network's current parameters and return the file."""
+def save_stage(folder: Path, network: UNet, epoch: int, held_out: HeldOut) -> Path:
+    """Keep the network's current parameters, and which patients it has not seen, and return the file."""
     file = folder / FOLDER / f"epoch-{epoch:05d}.pt"
     file.parent.mkdir(exist_ok=True)
-    save_checkpoint(file, {"network": network.state_dict()})
+    save_checkpoint(file, {"network": network.state_dict(), **held_out.stated()})
     return file
 
 
@@ -36,13 +37,18 @@ def load_network(path: Path) -> UNet:
     """
     if (path / MANIFEST).is_file():
         return load_weights(path).network
+    return _read(path, _network_of)
+
+
+def held_out_of(path: Path) -> HeldOut:
+    """Return the patients that the run of such a file held out, as it states them. Raises as `load_network`."""
+    return NO_PATIENTS if (path / MANIFEST).is_file() else _read(path, HeldOut.stated_in)
+
+
+def _read(path: Path, take: Callable[[dict[str, Any]], Taken]) -> Taken:
     file = path / CHECKPOINT if path.is_dir() else path
-    return load_checkpoint(
-        file,
-        _network_of,
-        "segmentation network",
-        "name a run's folder, its checkpoint or a file of its stages",
-    )
+    advice = "name a run's folder, its checkpoint or a file of its stages"
+    return load_checkpoint(file, take, "segmentation network", advice)
 
 
 def _network_of(state: Mapping[str, Any]) -> UNet:

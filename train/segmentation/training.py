@@ -16,6 +16,7 @@ from train import distributed
 from train.augmentation import Augmentation
 from train.growth import grown
 from train.loop import Averaged, Run, Stateful, learning_rate
+from train.metric_network.files import held_out_of as metric_held_out_of
 from train.metric_network.files import load_metric_network
 from train.metric_network.mask_pairs import SMALLEST_PATCH
 from train.patches import Batch, PatchSettings, make_loader
@@ -26,7 +27,7 @@ from train.segmentation.epochs import Epochs
 from train.segmentation.metric_loss import MetricLoss
 from train.segmentation.objective import LesionLoss, Objective
 from train.segmentation.options import Options
-from train.segmentation.stages import load_network
+from train.segmentation.stages import held_out_of, load_network
 from train.sources import HeldOut, Sources, TrainingStream, open_sources
 
 GROWTH_NOISE = 0.2
@@ -46,8 +47,12 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
     torch.backends.cudnn.benchmark = True  # patches have one size: the fastest convolution is looked for once
     shards = _shards(options)
     settings = patch_settings(options, shards)
-    lesion_loss = _lesion_loss(options, device)
-    start = None if options.initial is None else load_network(options.initial).state_dict()
+    held_out = HeldOut.of(options.data, options.fold)
+    lesion_loss = _lesion_loss(options, device, held_out)
+    start = None
+    if options.initial is not None:
+        start = load_network(options.initial).state_dict()
+        held_out.refuse_start(held_out_of(options.initial), options.initial)
     sources = _sources(options)
     options.output.mkdir(parents=True, exist_ok=True)
 
@@ -61,7 +66,7 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
         network.load_state_dict(grown(start, network, GROWTH_NOISE, options.seed))
     optimizer = torch.optim.Adam(network.parameters(), lr=options.rate, betas=(0.9, 0.999))
     learned = lesion_loss if isinstance(lesion_loss, MetricLoss) else None
-    more: dict[str, Stateful] = {"held_out": HeldOut.of(options.data, options.fold)}
+    more: dict[str, Stateful] = {"held_out": held_out}
     if learned and options.refresh_metric:
         more["metric_network"] = learned.metric_network
     run = Run(
@@ -76,7 +81,7 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
     goes_on = run.resume()
     if goes_on and not distributed.rank():
         print(f"going on from step {run.step}")
-    best = Best.of_run(options.output) if goes_on else Best(options.output)
+    best = Best.of_run(options.output, held_out) if goes_on else Best(options.output, held_out)
     distributed.seed_apart(options.seed + run.step)
 
     own = range(distributed.rank(), shards, distributed.processes())
@@ -170,7 +175,7 @@ def _shards(options: Options) -> int:
     return shards
 
 
-def _lesion_loss(options: Options, device: torch.device) -> LesionLoss | None:
+def _lesion_loss(options: Options, device: torch.device, held_out: HeldOut) -> LesionLoss | None:
     """Return the lesion-wise term."""
     if options.lesion_loss == "blob":
         return blob_loss
@@ -185,6 +190,7 @@ def _lesion_loss(options: Options, device: torch.device) -> LesionLoss | None:
             f"--patch {options.patch}: a metric network needs patches of {SMALLEST_PATCH} or more"
         )
     network, steps = load_metric_network(options.metric_network)
+    held_out.refuse_start(metric_held_out_of(options.metric_network), options.metric_network)
     if network.settings["head"] == "published" and network.settings["patch"] != options.patch:
         raise UsageError(
             f"{options.metric_network}: this metric network takes patches of {network.settings['patch']} voxels only, "
