@@ -142,9 +142,9 @@ weights:  ## repeat what made weights/, over four hours, the last minutes on a G
 	$(MAKE) --no-print-directory narrow-network
 	$(BIN)/python -m train.segmentation $(USE_RECIPE):wide --initial $(RUN)/large-patches --output $(RUN)/wide $(SOURCES) $(RUN_ON)
 	$(BIN)/python -m train.export $(RUN)/wide/checkpoint.pt --facts weights/manifest.json \
-	    --threshold 0.5 --peak 0.99 --output $(WEIGHTS)
+	    --threshold 0.2 --certainty 0.96 --output $(WEIGHTS)
 	@echo "$(WEIGHTS)/manifest.json keeps the facts of the run before: bring commit, steps and minutes up to date."
-	@echo "Still to do, in about half an hour of one processor, for calibrated probabilities, the confidence of lesions and the peak moved alike:"
+	@echo "Still to do, in about half an hour of one processor, for calibrated probabilities, the confidence of lesions and the operating point moved alike:"
 	@echo "  $(BIN)/python -m train.synthetic_validation --network $(WEIGHTS) --cases runs/synthetic-cases --backgrounds $(BACKGROUNDS)$(foreach shapes,$(SHAPES), --shapes $(shapes)) --json $(RUN)/scores.json"
 	@echo "  $(BIN)/python -m train.calibrate $(RUN)/scores.json --manifest $(WEIGHTS)/manifest.json"
 	@echo "And, with real pairs, the scores that the model card states:"
