@@ -8,6 +8,7 @@ import os
 import nibabel
 import numpy as np
 import pytest
+from closed_folder import close
 
 from lesionwise.cli import main
 from lesionwise.cohort_summary import bootstrap_mean
@@ -272,6 +273,16 @@ def test_a_link_that_leads_nowhere_is_no_missing_prediction(cohort, capsys, link
     (cohort[0] / link).symlink_to("moved.nii.gz")
     code, _, err = run(capsys, *cohort)
     assert (code, link in err, "no such file" in err) == (3, True, True)
+
+
+@pytest.mark.parametrize("folder", ["predictions/p2_half", "truths/p2_half"])
+def test_a_folder_that_cannot_be_looked_into_is_no_missing_mask(
+    cohort, tmp_path, capsys, monkeypatch, folder
+):
+    close(monkeypatch, tmp_path / folder)
+    code, out, err = run(capsys, *cohort)
+    assert (code, out, len(err.splitlines())) == (3, "", 1)
+    assert f"{tmp_path / folder}: cannot be looked into (Permission denied)" in err
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,8 +54,8 @@ def find_cohort(
     """Match the masks of two folders by the patient's name.
 
     A patient is a subfolder that holds a mask of the given name, or a NIfTI file, named without its ending.
-    Raises `UsageError` for what is no folder, `InputError` for a patient found twice, no truth at all, or no prediction of
-    any of them.
+    Raises `UsageError` for what is no folder, `InputError` for a patient found twice, a folder that cannot be looked into, no
+    truth at all, or no prediction of any of them.
     """
     predicted, truth = find_masks(predictions, prediction_name), find_masks(truths, truth_name)
     if not truth:
@@ -82,17 +81,31 @@ def find_masks(folder: Path, name: str) -> dict[str, Path]:
         raise UsageError(f"{folder}: this is no folder; give two folders, or two files with -i and -r")
     masks: dict[str, Path] = {}
     for entry in sorted(folder.iterdir()):
-        if entry.is_dir():
-            patient, path = entry.name, entry / name
-        else:
-            patient, path = entry.name.removesuffix(".gz").removesuffix(".nii"), entry
-        # A link that leads nowhere is a mask, too: reading it says so, instead of scoring it as empty.
-        is_mask = os.path.lexists(path) and path.name.endswith((".nii", ".nii.gz"))
-        if is_mask and not entry.name.startswith("."):
+        if entry.name.startswith("."):
+            continue
+        try:
+            is_folder = entry.is_dir()
+            path = entry / name if is_folder else entry
+            is_mask = _is_there(path) and path.name.endswith((".nii", ".nii.gz"))
+        except OSError as error:  # what may lie there must be neither left out nor scored as empty
+            raise InputError(
+                f"{entry}: cannot be looked into ({error.strerror}); get its permissions, or remove it"
+            ) from error
+        patient = entry.name if is_folder else entry.name.removesuffix(".gz").removesuffix(".nii")
+        if is_mask:
             if patient in masks:
                 raise InputError(f"{path} and {masks[patient]}: two masks of one patient; remove one")
             masks[patient] = path
     return dict(sorted(masks.items()))
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether a file is there, or a link that leads nowhere: reading it says so, instead of scoring it as empty."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def evaluate_cohort(
