@@ -161,6 +161,21 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(refused, ou
     assert words in err
 
 
+@pytest.mark.parametrize("option", ["-t2", "--brain-mask"])
+def test_a_file_without_permission_is_refused_with_code_3(refused, monkeypatch, option):
+    def opened(path, *arguments):  # root may read everything
+        if path.name == "closed.nii.gz":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *arguments)
+
+    real = Path.open
+    TIME2.rename("closed.nii.gz")
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path).name != "closed.nii.gz")
+    monkeypatch.setattr(Path, "open", opened)
+    code, err = refused(option, "closed.nii.gz", time2="time1.nii.gz")
+    assert (code, "closed.nii.gz: cannot be read (Permission denied)" in err) == (3, True)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission_is_refused(refused):
     Path("closed").mkdir(mode=0o500)

@@ -14,10 +14,10 @@ from lesionwise.errors import UsageError
 if TYPE_CHECKING:
     from lesionwise.engine import Settings
 
-FILE = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, readable=False)
 """A file; whether it can be used is told by who reads or writes it, with the exit code of that."""
 
-FOLDER = click.Path(path_type=Path)
+FOLDER = click.Path(path_type=Path, readable=False)
 
 
 class NumberRange(click.FloatRange):
