@@ -49,8 +49,22 @@ def test_confidence_by_hand():
     assert confidence(100, 0.9) > confidence(10, 0.9) > confidence(10, 0.6)
 
 
+def test_coefficients_may_be_written_without_a_point():
+    stated = {"lesion_confidence": {"intercept": -1, "per_log_mm3": 0, "per_logit": 2}}
+    assert LesionConfidence.of(stated) == LesionConfidence(-1.0, 0.0, 2.0)
+
+
 @pytest.mark.parametrize(
-    "stated", [{}, {"lesion_confidence": {}}, {"lesion_confidence": {"intercept": "much"}}]
+    "stated",
+    [
+        {},
+        {"lesion_confidence": {}},
+        {"lesion_confidence": {"intercept": "much"}},
+        *(
+            {"lesion_confidence": {"intercept": number, "per_log_mm3": 0.5, "per_logit": 2.0}}
+            for number in (np.nan, -np.inf, 10**400)
+        ),
+    ],
 )
 def test_weights_that_state_none_give_none(stated):
     assert LesionConfidence.of(stated) is None

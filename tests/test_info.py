@@ -1,11 +1,13 @@
 """`lesionwise info` says what would compute and why, also where something is missing; and the shell completes."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 import torch
+from closed_folder import close
 from made_groups import made_groups
 from small_case import GROUPS, WIDTH, difference_network, write_weights
 
@@ -41,6 +43,27 @@ def test_without_weights_it_tells_the_rest_and_ends_as_segment_would(capfd, tmp_
     assert "cannot be used, see below" in out
     assert "GB" in out
     assert err.startswith(f"lesionwise: {tmp_path}: this folder has no manifest.json")
+
+
+def test_weights_that_may_not_be_looked_into_keep_the_rest_from_nobody(capfd, monkeypatch, tmp_path):
+    close(monkeypatch, tmp_path)
+    code, out, err = run(capfd, "info", "--weights", tmp_path, "--device", "cpu")
+    assert (code, "cannot be used, see below" in out, "GB" in out) == (5, True, True)
+    assert err.startswith(f"lesionwise: {tmp_path}: cannot be looked into (Permission denied)")
+
+
+def test_what_a_manifest_says_does_nothing_on_a_screen(capfd, tmp_path):
+    nested = json.loads("[" * 400 + "]" * 400)
+    facts = {
+        "training_data": ["a\x1b[31m", {"name": "b\nc", "licence": "\ud800"}, nested, {"name": nested}],
+        "validation": {"d\r": "e\x07", "more": nested, "scores": {"f\x1b": {"g": nested}}},
+    }
+    save_weights(tmp_path, difference_network(), WIDTH, GROUPS, OperatingPoint(0.5), facts)
+    code, out, _ = run(capfd, "info", "--weights", tmp_path, "--device", "cpu")
+    assert code == 0
+    for line in ("a\\x1b[31m\n", "b\\nc (\\ud800)\n", "name not told (licence not told)\n", "d\\r e\\x07\n"):
+        assert line in out
+    assert not {"\x1b", "\r", "\x07"} & set(out)
 
 
 def test_the_model_card_in_short(tmp_path):

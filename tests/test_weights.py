@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from closed_folder import close
 from safetensors.torch import load_file, save_file
 from small_case import write_weights
 
@@ -59,6 +60,26 @@ def test_a_missing_or_broken_file_is_refused(folder):
         load_weights(folder)
 
 
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"file": ' * 200_000])
+def test_a_manifest_nested_without_end_is_refused(folder, text):
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(WeightsError, match=r"manifest\.json: cannot be read as JSON"):
+        load_weights(folder)
+
+
+def test_a_certainty_of_none_may_be_written_without_a_point(folder):
+    rewrite(folder, certainty=0)
+    assert load_weights(folder).operating_point == OperatingPoint(0.5, 0.0)
+
+
+@pytest.mark.parametrize("environment", [False, True])
+def test_a_folder_that_cannot_be_looked_into_is_refused(folder, monkeypatch, environment):
+    close(monkeypatch, folder)
+    monkeypatch.setenv("LESIONWISE_WEIGHTS", str(folder) if environment else "")
+    with pytest.raises(WeightsError, match=r"weights: cannot be looked into \(Permission denied\)"):
+        find_weights(None if environment else folder)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -68,6 +89,9 @@ def test_a_missing_or_broken_file_is_refused(folder):
         {"certainty": 1.0},
         {"certainty": "0.9"},
         {"certainty": None},
+        {"certainty": False},
+        {"certainty": 1},
+        {"threshold": 1},
         {"certainty": float("nan")},
         {"threshold": 1.5},
         {"threshold": float("nan")},

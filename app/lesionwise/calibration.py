@@ -59,11 +59,11 @@ class LesionConfidence:
         """Return what a manifest states under `lesion_confidence`; None where it states nothing that can be used."""
         match manifest.get("lesion_confidence"):
             case {
-                "intercept": float(intercept),
-                "per_log_mm3": float(per_log_mm3),
-                "per_logit": float(per_logit),
-            }:
-                return cls(intercept, per_log_mm3, per_logit)
+                "intercept": float() | int() as intercept,
+                "per_log_mm3": float() | int() as per_log_mm3,
+                "per_logit": float() | int() as per_logit,
+            } if all(abs(number) < 1e6 for number in (intercept, per_log_mm3, per_logit)):  # nor NaN
+                return cls(float(intercept), float(per_log_mm3), float(per_logit))
         return None
 
     def __call__(self, volume_mm3: float, mean_probability: float) -> float:

@@ -78,9 +78,9 @@ def _training_data(manifest: Mapping[str, Any]) -> list[str]:
     if not isinstance(sources, list):
         return ["not told"]
     return [
-        f"{source.get('name', 'name not told')} ({source.get('licence', 'licence not told')})"
+        f"{_told(source.get('name'), 'name')} ({_told(source.get('licence'), 'licence')})"
         if isinstance(source, Mapping)
-        else str(source)
+        else _told(source, "name")
         for source in sources
     ]
 
@@ -91,7 +91,7 @@ def _validation(told: Mapping[str, Any]) -> list[str]:
     rows = {name: row for name, row in scores.items() if isinstance(row, Mapping)}
     if not rows:
         return ["validation: no scores in the manifest; see the model card"]
-    how = [f"{k} {v}" for k, v in told.items() if v is not None and not isinstance(v, Mapping)]
+    how = [f"{k} {v}" for k, v in told.items() if isinstance(v, str | int | float)]
     measures = list(dict.fromkeys(measure for row in rows.values() for measure in row))
     width = max(map(len, rows))
     lines = [f"  {'':{width}}  {'  '.join(measures)}"]
@@ -106,5 +106,9 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def _told(value: Any, what: str) -> str:
+    return str(value) if isinstance(value, str | int | float) else f"{what} not told"
+
+
 def _number(value: Any) -> str:
-    return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else f"{value}"
+    return f"{value:.2f}" if isinstance(value, float) else f"{value}" if isinstance(value, str | int) else "-"

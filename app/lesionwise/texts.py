@@ -4,8 +4,12 @@ import re
 
 
 def readable(text: str) -> str:
-    r"""Return a text with the bytes of file names that are no UTF-8 as escapes, such as \xe9: it can be written anywhere."""
-    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    r"""Return a text with the bytes of file names that are no UTF-8 as escapes, such as \xe9: it can be written anywhere.
+
+    So are halves of characters, which JSON may hold.
+    """
+    whole = re.sub("[\ud800-\udc7f\udd00-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
+    return whole.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def one_line(text: str) -> str:

@@ -46,17 +46,18 @@ class Weights:
 def find_weights(asked: Path | None = None) -> Path:
     """Return the folder of weights: as asked, else by the environment, the repository's, the container's.
 
-    Raises `WeightsError` where there is no manifest; a folder that was named is never replaced by another.
+    Raises `WeightsError` where there is no manifest or a folder cannot be looked into; a folder that was named is never
+    replaced by another.
     """
     named = named_weights(asked)
     if named is not None:
-        if not (named / MANIFEST).is_file():
+        if not _holds_manifest(named):
             raise WeightsError(
                 f"{named}: this folder has no {MANIFEST}; name the folder that holds the weights"
             )
         return named
     for folder in (REPOSITORY_FOLDER, CONTAINER_FOLDER):
-        if (folder / MANIFEST).is_file():
+        if _holds_manifest(folder):
             return folder
     raise WeightsError(f"no weights were found; name their folder with --weights or {ENVIRONMENT_VARIABLE}")
 
@@ -80,10 +81,7 @@ def load_weights(folder: Path) -> Weights:
     """
     manifest = _read_manifest(folder / MANIFEST)
     path = folder / manifest["file"]
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror}); get the weights again") from error
+    content = _read(path)
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != manifest["sha256"]:
         raise WeightsError(f"{path}: these are not the bytes that {MANIFEST} names; get the weights again")
@@ -97,7 +95,7 @@ def load_weights(folder: Path) -> Weights:
         reason = str(error).replace("\n", " ")[:200]
         raise WeightsError(f"{path}: not the tensors of the network in {MANIFEST} ({reason})") from error
     temperature = float(manifest.get("temperature", 1.0))
-    point = OperatingPoint(manifest["threshold"], manifest["certainty"])
+    point = OperatingPoint(manifest["threshold"], float(manifest["certainty"]))
     return Weights(network.eval(), point, sha256, manifest, temperature)
 
 
@@ -106,11 +104,7 @@ def stated_weights(asked: Path | None = None) -> bytes:
 
     Raises `WeightsError` where it cannot be read.
     """
-    path = find_weights(asked) / MANIFEST
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror}); get the weights again") from error
+    return _read(find_weights(asked) / MANIFEST)
 
 
 def save_weights(
@@ -140,11 +134,27 @@ def save_weights(
     )
 
 
+def _holds_manifest(folder: Path) -> bool:
+    try:
+        return (folder / MANIFEST).is_file()
+    except OSError as error:
+        raise WeightsError(
+            f"{folder}: cannot be looked into ({error.strerror}); get its permissions, or name another folder"
+        ) from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}); get the weights again") from error
+
+
 def _read_manifest(path: Path) -> dict[str, Any]:
     """Read a manifest and check the entries that the program relies on."""
     try:
-        manifest = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        manifest = json.loads(_read(path))
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: cannot be read as JSON; get the weights again") from error
     match manifest:
         case {
@@ -152,13 +162,14 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             "sha256": str(),
             "architecture": {"name": "UNet", "in_channels": 2, "width": int(width), "groups": int(groups)},
             "threshold": float(threshold),
-            "certainty": float(certainty),
+            "certainty": float(certainty) | int(certainty),  # some that write JSON leave 0.0 no point
         } if (
             Path(file).name == file
             and 1 <= groups <= width <= 96
             and width % groups == 0
             and math.isfinite(threshold)
             and 0 < threshold < 1
+            and certainty is not False
             and 0 <= certainty < 1
             and isinstance(temperature := manifest.get("temperature", 1.0), int | float)
             and 0.1 <= temperature <= 10

@@ -7,6 +7,7 @@ import click
 
 from lesionwise.commands.options import FOLDER, compute_options, debug_option
 from lesionwise.errors import LesionwiseError
+from lesionwise.texts import readable, visible
 
 
 @click.command("info", context_settings={"show_default": True})
@@ -34,6 +35,6 @@ def command(device: str, precision: str, threads: int, weights: Path | None) -> 
             problems.append(error)
             told = ["cannot be used, see below"]
         for number, line in enumerate(told):
-            click.echo(f"{'' if number else title:12}{line}")
+            click.echo(readable(visible(f"{'' if number else title:12}{line}")))
     if problems:
         raise problems[0]
