@@ -32,6 +32,15 @@ def qform_only(image):
     return made
 
 
+def in_unit(unit, per_mm):
+    def change(image):
+        made = nib.Nifti1Image(np.asarray(image.dataobj), np.diag([per_mm, per_mm, per_mm, 1]) @ image.affine)
+        made.header.set_xyzt_units(unit)
+        return made
+
+    return change
+
+
 WAYS = {
     "float64": (as_float64, ".nii.gz"),
     "int16 with slope": (as_scaled_int16, ".nii.gz"),
@@ -42,6 +51,8 @@ WAYS = {
     "flipped": (turned("RPI"), ".nii.gz"),
     "permuted": (turned("SAL"), ".nii.gz"),
     "permuted nii": (turned("ASR"), ".nii"),
+    "metres": (in_unit("meter", 1e-3), ".nii.gz"),
+    "micrometres": (in_unit("micron", 1e3), ".nii.gz"),
 }
 
 

@@ -174,6 +174,19 @@ def test_two_files_or_two_folders_are_needed(capsys, arguments):
     assert run(capsys, *arguments)[0] == 2
 
 
+@pytest.mark.parametrize(("unit", "per_mm"), [("meter", 1e-3), ("micron", 1e3)])
+def test_the_unit_of_the_headers_changes_no_measure(pair, tmp_path, capsys, unit, per_mm):
+    _, in_mm, _ = run(capsys, *pair(LESION | OTHER, LESION | box((12, 2, 8), (1, 1, 3))))
+    assert json.loads(in_mm)["SensL"] == 1  # the three voxels, 3 mm3, are no lesion
+    for name in ("prediction.nii.gz", "truth.nii.gz"):
+        mask = nibabel.load(tmp_path / name)
+        stored = nibabel.Nifti1Image(np.asarray(mask.dataobj), np.diag([per_mm, per_mm, per_mm, 1.0]))
+        stored.header.set_xyzt_units(unit)
+        stored.to_filename(tmp_path / name)
+    code, out, err = run(capsys, "-i", tmp_path / "prediction.nii.gz", "-r", tmp_path / "truth.nii.gz")
+    assert (code, out, err) == (0, in_mm, "")
+
+
 # ---- a cohort ---------------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import tracemalloc
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from hypothesis import given
 from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff
@@ -125,6 +126,37 @@ def test_qfac_zero_means_one(tmp_path):
     quaternion = {"quatern_b": 0, "quatern_c": 0, "quatern_d": 0}
     volume = read_volume(altered(tmp_path, sform_code=0, qform_code=1, pixdim=pixdim, **quaternion))
     np.testing.assert_allclose(volume.affine[:3, :3], np.diag([1, 1, 1.5]))
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize(("sform", "qform"), [(1, 0), (0, 1), (0, 0)])
+@pytest.mark.parametrize(("unit", "per_mm"), [("meter", 1e-3), ("micron", 1e3), ("unknown", 1)])
+def test_a_header_in_another_unit_counts_in_mm_as_itk_reads_it(tmp_path, kind, sform, qform, unit, per_mm):
+    affine = np.array([[-0.9375, 0, 0, 81.5], [0, 1, 0, -93.3], [0, 0, 1.2, 3], [0, 0, 0, 1]])
+    in_mm = read_volume(saved(tmp_path, image(None, affine, sform, qform, kind), "mm.nii"))
+    stored = image(None, np.diag([per_mm, per_mm, per_mm, 1]) @ affine, sform, qform, kind)
+    stored.header.set_xyzt_units(unit, "sec")
+    path = saved(tmp_path, stored, "other.nii")
+    volume = read_volume(path)
+    np.testing.assert_allclose(volume.spacing_mm, in_mm.spacing_mm, rtol=2e-7)
+    np.testing.assert_allclose(volume.affine, in_mm.affine, atol=1e-5)
+    assert volume.spacing_mm[1] == 1  # exactly: the smallest lesion is counted in voxels
+
+    if kind is nib.Nifti1Image:  # ITK reads no other
+        itk = sitk.ReadImage(str(path))
+        np.testing.assert_allclose(volume.spacing_mm, itk.GetSpacing(), rtol=2e-7)
+        if sform or qform:  # else ITK does not flip axes
+            np.testing.assert_allclose(volume.affine[:3, 3] * [-1, -1, 1], itk.GetOrigin(), atol=1e-5)
+
+    turned = to_orientation(volume, "PIR")
+    np.testing.assert_allclose(turned.spacing_mm, np.array(volume.spacing_mm)[[1, 2, 0]])
+    write_image_like(tmp_path / "turned.nii", turned.data, turned)
+    np.testing.assert_allclose(read_volume(tmp_path / "turned.nii").affine, turned.affine, atol=1e-5)
+
+
+def test_voxels_of_a_millimetre_that_a_header_calls_micrometres_are_no_heads(tmp_path):
+    with pytest.raises(InputError, match=r"voxels of 0\.001 x 0\.001 x 0\.0015 mm are no head scan's"):
+        read_volume(altered(tmp_path, xyzt_units=3))
 
 
 @pytest.mark.parametrize(
@@ -318,10 +350,12 @@ def write_mask(path, mask, like):
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.parametrize(("sform", "qform"), [(1, 1), (0, 2), (4, 0), (0, 0)])
-def test_the_geometry_of_the_header_is_kept_bit_for_bit(tmp_path, kind, sform, qform):
-    made = image(numbers()[..., None], sform=sform, qform=qform, kind=kind)
-    made.header["pixdim"][1:4] = (1.0000001, 1, 1.5)
-    made.header["xyzt_units"] = 10
+@pytest.mark.parametrize(("units", "per_mm"), [(8 + 2, 1), (8 + 1, 1e-3), (8 + 3, 1e3)])
+def test_the_geometry_of_the_header_is_kept_bit_for_bit(tmp_path, kind, sform, qform, units, per_mm):
+    affine = np.diag([per_mm, per_mm, per_mm, 1]) @ image().affine
+    made = image(numbers()[..., None], affine, sform=sform, qform=qform, kind=kind)
+    made.header["pixdim"][1:4] = np.array([1.0000001, 1, 1.5]) * per_mm
+    made.header["xyzt_units"] = units
     made.header["descrip"] = b"DOE^JANE 1970"
     made.header["intent_name"] = b"DOE^JANE"
     if "unused_str" in made.header:  # NIfTI-2

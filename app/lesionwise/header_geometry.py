@@ -1,7 +1,8 @@
 """What a NIfTI header says of size, voxels and place, checked: a header is hostile until it is.
 
 Which geometry counts: the sform where its code is set, else the qform where its code is set, else the voxel sizes alone with
-axes running right, anterior, superior (NIfTI-1 standard, methods 3, 2 and 1).
+axes running right, anterior, superior (NIfTI-1 standard, methods 3, 2 and 1). Headers in metres or micrometres count in
+mm, as with ITK; so do those that state no unit.
 """
 
 from pathlib import Path
@@ -23,6 +24,31 @@ SPACING_RANGE_MM = (0.2, 6.0)
 SMALLEST_UNIT_VOLUME = 0.5
 """What the unit vectors along the axes must span: a gantry's tilt of 30 degrees leaves 0.87, right angles 1."""
 
+MILLIMETRES = 2
+"""NIfTI's code for them."""
+
+MM_PER_UNIT = {1: 1000.0, MILLIMETRES: 1.0, 3: 0.001}
+"""By NIfTI's code of the unit of length."""
+
+UNIT_BITS = 0b111
+"""Those of `xyzt_units` that are the unit of length; the others are that of time."""
+
+
+def mm_per_unit(header: Any) -> float:
+    """Return how many mm one is in the unit that a header states; 1 where it states none."""
+    return MM_PER_UNIT.get(int(header["xyzt_units"]) & UNIT_BITS, 1.0)
+
+
+def say_millimetres(header: Any) -> None:
+    """Let a header that has got lengths in mm state no other unit."""
+    if mm_per_unit(header) != 1:
+        header["xyzt_units"] = int(header["xyzt_units"]) & ~UNIT_BITS | MILLIMETRES
+
+
+def stated_spacing_mm(header: Any) -> NDArray[np.float64]:
+    """Return the voxel sizes (3) that a header states, as they are: perhaps not finite."""
+    return _in_mm(header["pixdim"][1:4], header)
+
 
 def check_three_axes(path: Path, header: Any) -> None:
     """Raise `InputError` where the image has not three axes."""
@@ -42,7 +68,7 @@ def check_plausible(path: Path, header: Any) -> None:
         raise InputError(
             f"{path}: {sizes} voxels is no size of a head scan ({SIZE_RANGE[0]} to {SIZE_RANGE[1]} an axis)"
         )
-    spacing = header["pixdim"][1:4]
+    spacing = stated_spacing_mm(header)
     if not np.all((spacing >= SPACING_RANGE_MM[0]) & (spacing <= SPACING_RANGE_MM[1])):
         sizes = " x ".join(f"{size:g}" for size in spacing)
         low, high = SPACING_RANGE_MM
@@ -59,13 +85,15 @@ def stated_affine(
     Raises:
         InputError: it is none. `when_sheared`: it is sheared.
     """
-    spacing = np.asarray(header["pixdim"][1:4], dtype=np.float64)
+    spacing = stated_spacing_mm(header)
     if int(header["sform_code"]) > 0:
         with np.errstate(invalid="ignore"):  # a signalling NaN; it is refused below
             affine = np.asarray(header.get_sform(), dtype=np.float64)
+        affine[:3] = _in_mm(affine[:3], header)
         kind = "sform"
     elif int(header["qform_code"]) > 0:
         affine = _qform(path, header)
+        affine[:3] = _in_mm(affine[:3], header)
         kind = "qform"
     else:
         affine = np.diag([*spacing, 1.0])
@@ -87,6 +115,14 @@ def stated_affine(
             f"{path}: the header's {kind} and pixdim disagree on the voxel size; correct the header"
         )
     return affine
+
+
+def _in_mm(lengths: NDArray[Any], header: Any) -> NDArray[np.float64]:
+    """Return lengths of a header in mm; those of another unit in single precision, so that 0.001 m is not 1.00000005 mm."""
+    scale = mm_per_unit(header)
+    with np.errstate(over="ignore", invalid="ignore"):  # who uses them looks whether they are finite
+        scaled = lengths.astype(np.float64) * scale
+        return scaled if scale == 1 else scaled.astype(np.float32).astype(np.float64)
 
 
 def _qform(path: Path, header: Any) -> NDArray[np.float64]:

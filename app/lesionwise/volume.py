@@ -22,7 +22,13 @@ from numpy.typing import NDArray
 
 from lesionwise.errors import InputError, LesionwiseError, PreprocessingError, UsageError
 from lesionwise.files import Writer, write_whole
-from lesionwise.header_geometry import check_plausible, check_three_axes, stated_affine
+from lesionwise.header_geometry import (
+    check_plausible,
+    check_three_axes,
+    say_millimetres,
+    stated_affine,
+    stated_spacing_mm,
+)
 from lesionwise.nifti import read_nifti, slabs, write_nifti
 
 GRID_TOLERANCE = 1e-4
@@ -48,7 +54,7 @@ class Volume:
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """The voxel size along x, y, z: the header's single-precision numbers, as the evaluator does."""
-        x, y, z = (float(size) for size in self.header["pixdim"][1:4])
+        x, y, z = (float(size) for size in stated_spacing_mm(self.header))
         return x, y, z
 
     @property
@@ -136,13 +142,14 @@ def to_orientation(volume: Volume, axis_codes: str) -> Volume:
     data = apply_orientation(volume.data, orientation)
     affine = volume.affine @ inv_ornt_aff(orientation, volume.data.shape)
     turned = on_grid(data, affine, volume)
-    turned.header["pixdim"][1:4] = volume.header["pixdim"][1:4][np.argsort(orientation[:, 0])]
+    turned.header["pixdim"][1:4] = stated_spacing_mm(volume.header)[np.argsort(orientation[:, 0])]
     return turned
 
 
 def on_grid(data: NDArray[Any], affine: NDArray[np.float64], like: Volume) -> Volume:
-    """Return an array (x, y, z) as a volume of its own geometry; units and name are those of another volume."""
+    """Return an array (x, y, z) as a volume of its own geometry, in mm; all else is of another volume."""
     header = like.header.copy()
+    say_millimetres(header)
     header["dim"][:] = [3, *data.shape, 1, 1, 1, 1]
     header["pixdim"][1:4] = voxel_sizes(affine)
     header.set_sform(affine, code=2)
