@@ -168,4 +168,4 @@ def test_windows_as_asked_whatever_memory_there_is(monkeypatch):
     monkeypatch.setattr(inference, "window_edges", lambda *_: pytest.fail("not to be asked"))
     ones = lambda windows: torch.ones(1, *windows.shape[2:])  # noqa: E731
     image, brain = np.zeros((16, 8, 8), np.float32), np.ones((16, 8, 8), bool)
-    assert predict_in_memory(ones, image, image, brain, Windows(edge=8), room_voxels=0)[1] == 8
+    assert predict_in_memory(ones, image, image, brain, Windows(edge=16), room_voxels=0)[1] == 16

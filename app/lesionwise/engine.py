@@ -5,6 +5,17 @@ from pathlib import Path
 
 import torch
 
+from lesionwise.allowed import (
+    BRAIN_EXTRACTIONS,
+    CERTAINTY,
+    DEVICES,
+    OUTPUT_GRIDS,
+    PRECISIONS,
+    THREADS,
+    THRESHOLD,
+    check_choice,
+    check_number,
+)
 from lesionwise.calibration import LesionConfidence, mirrored
 from lesionwise.devices import choose_device, choose_precision, describe, use_threads
 from lesionwise.inference import Runner, Windows, network_runner
@@ -22,6 +33,7 @@ class Settings:
     `tta`: look at mirrored heads, too (test-time augmentation).
 
     `output_grid` counts with `register` only: the mask then lies on the grid of "time1", "time2" or "halfway".
+    Raises `UsageError` for a value that the command line would refuse.
     """
 
     recipe: Recipe = RECIPES[DEFAULT_RECIPE]
@@ -36,6 +48,17 @@ class Settings:
     threads: int = 1
     device: str = "auto"
     precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_choice("output_grid", self.output_grid, OUTPUT_GRIDS)
+        check_choice("brain_extraction", self.brain_extraction, BRAIN_EXTRACTIONS)
+        check_choice("device", self.device, DEVICES)
+        check_choice("precision", self.precision, PRECISIONS)
+        check_number("threads", self.threads, THREADS, whole=True)
+        if self.threshold is not None:
+            check_number("threshold", self.threshold, THRESHOLD)
+        if self.certainty is not None:
+            check_number("certainty", self.certainty, CERTAINTY)
 
 
 @dataclass(frozen=True)

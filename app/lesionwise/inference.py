@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lesionwise.allowed import OVERLAP, check_number, check_window
 from lesionwise.devices import autocast
 from lesionwise.memory import rounded_up, window_edges
 from lesionwise.network import PATCH_SIZE, UNet
@@ -27,10 +28,18 @@ Runner = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Windows:
-    """How windows are laid: their edge in voxels, None for the whole volume if memory allows, and their overlap."""
+    """How windows are laid: their edge in voxels, None for the whole volume if memory allows, and their overlap.
+
+    Raises `UsageError` for an edge or an overlap that the command line would refuse.
+    """
 
     edge: int | None = None
     overlap: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.edge is not None:
+            check_window(self.edge)
+        check_number("overlap", self.overlap, OVERLAP)
 
 
 def network_runner(network: nn.Module, device: torch.device, precision: torch.dtype) -> Runner:

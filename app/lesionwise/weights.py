@@ -6,7 +6,6 @@ needs to judge the weights: training data with licences, command, commit, valida
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from lesionwise.allowed import CERTAINTY, THRESHOLD
 from lesionwise.errors import WeightsError
 from lesionwise.files import write_whole
 from lesionwise.lesions import OperatingPoint
@@ -167,10 +167,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             Path(file).name == file
             and 1 <= groups <= width <= 96
             and width % groups == 0
-            and math.isfinite(threshold)
-            and 0 < threshold < 1
+            and THRESHOLD.hold(threshold)
             and certainty is not False
-            and 0 <= certainty < 1
+            and CERTAINTY.hold(certainty)
             and isinstance(temperature := manifest.get("temperature", 1.0), int | float)
             and 0.1 <= temperature <= 10
         ):

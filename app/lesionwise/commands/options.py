@@ -9,6 +9,19 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from lesionwise.allowed import (
+    BRAIN_EXTRACTIONS,
+    CERTAINTY,
+    DEVICES,
+    OUTPUT_GRIDS,
+    OVERLAP,
+    PRECISIONS,
+    THREADS,
+    THRESHOLD,
+    WINDOW_MM,
+    WINDOW_MULTIPLE,
+    Bounds,
+)
 from lesionwise.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +44,16 @@ class NumberRange(click.FloatRange):
         return number
 
 
+def number_in(bounds: Bounds) -> NumberRange:
+    """Return the type of an option that takes a number within bounds."""
+    return NumberRange(bounds.low, bounds.high, min_open=bounds.above, max_open=bounds.below)
+
+
+def whole_number_in(bounds: Bounds) -> click.IntRange:
+    """Return the type of an option that takes a whole number within bounds."""
+    return click.IntRange(int(bounds.low), int(bounds.high))
+
+
 Command = Callable[..., Any]
 
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Write nothing but errors.")
@@ -39,13 +62,16 @@ quiet_option = click.option("--quiet", "-q", is_flag=True, help="Write nothing b
 debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show where an error arose.")
 
 threads_option = click.option(
-    "--threads", type=click.IntRange(0, 1024), default=1, help="CPU threads; 0: all that the process may use."
+    "--threads",
+    type=whole_number_in(THREADS),
+    default=1,
+    help="CPU threads; 0: all that the process may use.",
 )
 
 
 device_option = click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
+    type=click.Choice(DEVICES),
     default="auto",
     help="Where the network and denoising run: auto is a GPU that works, else the CPU.",
 )
@@ -53,11 +79,10 @@ device_option = click.option(
 
 def compute_options(command: Command) -> Command:
     """Add --threads, --device and --precision."""
-    # The values that `lesionwise.devices` knows; not imported from there because that imports torch.
     for option in (
         click.option(
             "--precision",
-            type=click.Choice(["auto", "fp32", "bf16"]),
+            type=click.Choice(PRECISIONS),
             default="auto",
             help="Numbers of the network: auto is bf16 where the hardware is made for it.",
         ),
@@ -116,10 +141,9 @@ register_option = click.option(
     help="Bring the two scans together first: rigidly, each half of the way; for scans on two grids.",
 )
 
-# The values that `lesionwise.preprocessing.brain_routes` knows.
 brain_extraction_option = click.option(
     "--brain-extraction",
-    type=click.Choice(["auto", "learned", "atlas"]),
+    type=click.Choice(BRAIN_EXTRACTIONS),
     default="auto",
     help="How the brain is found: auto is the learned way, and the atlas where that fails.",
 )
@@ -152,32 +176,32 @@ def segmentation_options(command: Command) -> Command:
         click.option("--weights", type=FOLDER, help="Folder of weights.  [default: those installed]"),
         click.option(
             "--overlap",
-            type=NumberRange(0, 0.9),
+            type=number_in(OVERLAP),
             default=0.5,
             help="Overlap of neighbouring windows, where there are several.",
         ),
         click.option(
             "--window",
-            type=click.IntRange(16, 1024),
-            help="Edge of the network's windows, in mm, a multiple of 8.  [default: the whole brain]",
+            type=whole_number_in(WINDOW_MM),
+            help=f"Edge of the network's windows, in mm, a multiple of {WINDOW_MULTIPLE}.  [default: the whole brain]",
         ),
         click.option(
             "--tta", is_flag=True, help="Also look at the mirrored heads and take the mean: twice the time."
         ),
         click.option(
             "--certainty",
-            type=NumberRange(0, 1, max_open=True),
+            type=number_in(CERTAINTY),
             help="Probability that a lesion must exceed in its voxels' mean log odds; 0: none.  [default: the weights']",
         ),
         click.option(
             "--threshold",
-            type=NumberRange(0, 1, min_open=True, max_open=True),
+            type=number_in(THRESHOLD),
             help="Probability above which a voxel is lesion; for more lesions lower --certainty.  [default: the weights']",
         ),
         recipe_options,
         click.option(
             "--output-grid",
-            type=click.Choice(["time1", "halfway", "time2"]),
+            type=click.Choice(OUTPUT_GRIDS),
             help="With --register: the grid of the outputs.  [default: time2]",
         ),
         register_option,
@@ -197,8 +221,6 @@ def settings_from(
     """
     if output_grid and not register:
         raise UsageError("--output-grid is for --register; without it both scans are on one grid")
-    if window and window % 8:
-        raise UsageError(f"--window {window} is not a multiple of 8")
     from lesionwise.engine import Settings
     from lesionwise.inference import Windows
     from lesionwise.scan_pair import DEFAULT_OUTPUT_GRID
