@@ -15,6 +15,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff
 from lesionwise import nifti
 from lesionwise.errors import InputError, UsageError
 from lesionwise.files import write_whole
+from lesionwise.header_geometry import check_plausible
 from lesionwise.nifti import MAX_SIDE, MAX_VOXELS
 from lesionwise.volume import (
     check_same_grid,
@@ -154,6 +155,28 @@ def test_a_header_in_another_unit_counts_in_mm_as_itk_reads_it(tmp_path, kind, s
     np.testing.assert_allclose(read_volume(tmp_path / "turned.nii").affine, turned.affine, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm", "field"),
+    [
+        ((512, 512, 256), (0.5, 0.5, 0.5), None),
+        ((256, 256, 176), (1, 1, 1), None),
+        ((512, 512, 30), (0.45, 0.45, 6), None),
+        ((600, 16, 16), (1, 1, 1), None),
+        ((102, 64, 64), (6, 3, 3), "612 x 192 x 192 mm"),
+        ((1024, 16, 16), (6, 6, 6), "6144 x 96 x 96 mm"),
+    ],
+)
+def test_a_field_of_view_that_no_head_scan_has_is_refused(tmp_path, shape, spacing_mm, field):
+    header = nib.Nifti1Header()
+    header.set_data_shape(shape)
+    header.set_zooms(spacing_mm)
+    if field is None:
+        check_plausible(tmp_path / "scan.nii", header)
+    else:
+        with pytest.raises(InputError, match=rf"scan\.nii: a field of view of {field} is no head scan's"):
+            check_plausible(tmp_path / "scan.nii", header)
+
+
 def test_voxels_of_a_millimetre_that_a_header_calls_micrometres_are_no_heads(tmp_path):
     with pytest.raises(InputError, match=r"voxels of 0\.001 x 0\.001 x 0\.0015 mm are no head scan's"):
         read_volume(altered(tmp_path, xyzt_units=3))
@@ -218,7 +241,8 @@ def test_a_gzip_bomb_is_refused(tmp_path):
 
 
 def test_a_promise_that_the_compressed_bytes_cannot_hold_is_refused_before_memory_is_taken(tmp_path):
-    path = altered(tmp_path, dim=[3, 1000, 1000, MAX_VOXELS // 1_000_000, 1, 1, 1, 1])
+    dim, pixdim = [3, 1000, 1000, MAX_VOXELS // 1_000_000, 1, 1, 1, 1], [1, 0.5, 0.5, 0.5, 0, 0, 0, 0]
+    path = altered(tmp_path, dim=dim, pixdim=pixdim)
     path.write_bytes(gzip.compress(path.read_bytes()))
     with pytest.raises(InputError, match="cut off"):
         read_volume(path)

@@ -21,6 +21,9 @@ SIZE_RANGE = (16, 1024)
 SPACING_RANGE_MM = (0.2, 6.0)
 """Plausible voxel sizes of a head scan."""
 
+LARGEST_FIELD_MM = 600.0
+"""More than any scanner sees of a head along an axis; the network's grid has a voxel for each mm of the brain."""
+
 SMALLEST_UNIT_VOLUME = 0.5
 """What the unit vectors along the axes must span: a gantry's tilt of 30 degrees leaves 0.87, right angles 1."""
 
@@ -60,7 +63,7 @@ def check_three_axes(path: Path, header: Any) -> None:
 
 
 def check_plausible(path: Path, header: Any) -> None:
-    """Raise `InputError` where the image is not 3D, or its size or its voxels are no head scan's."""
+    """Raise `InputError` where the image is not 3D, or its size, voxels or field of view are no head scan's."""
     check_three_axes(path, header)
     shape = spatial_shape(header)
     if min(shape) < SIZE_RANGE[0] or max(shape) > SIZE_RANGE[1]:
@@ -74,6 +77,13 @@ def check_plausible(path: Path, header: Any) -> None:
         low, high = SPACING_RANGE_MM
         raise InputError(
             f"{path}: voxels of {sizes} mm are no head scan's ({low} to {high} mm); check the header"
+        )
+    field_mm = spacing * shape
+    if np.any(field_mm > LARGEST_FIELD_MM):
+        sizes = " x ".join(f"{length:.0f}" for length in field_mm)
+        raise InputError(
+            f"{path}: a field of view of {sizes} mm is no head scan's (at most {LARGEST_FIELD_MM:g} mm an axis);"
+            " check the voxel sizes in the header, or crop the scan"
         )
 
 
