@@ -2,10 +2,12 @@
 
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import click
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from lesionwise import cli
 from lesionwise.commands.segment import lesion_lines
 from lesionwise.errors import DeviceError, InputError, PreprocessingError, UsageError, WeightsError
+from lesionwise.progress import Terminal, show_progress
 
 HEAVY = ("torch", "SimpleITK", "scipy", "numpy", "nibabel", "numba", "rich")
 
@@ -26,10 +29,11 @@ def run(capsys, *arguments):
 
 
 @pytest.fixture(autouse=True)
-def keep_signal():
-    before = signal.getsignal(signal.SIGTERM)
+def keep_signals():
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -129,21 +133,79 @@ def test_usage_errors_are_one_line_and_code_2(capsys, arguments):
     assert "--help" in err
 
 
-def test_termination_runs_the_clean_up_and_gives_143(capsys, failing):
+@pytest.mark.parametrize(("number", "ends_with"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_termination_runs_the_clean_up_and_tells_by_what(capsys, monkeypatch, number, ends_with):
     class Terminated(click.Command):
         def invoke(self, ctx):
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             time.sleep(5)
 
-    cli_group = cli.LazyGroup
-    original = cli_group.get_command
-    try:
-        cli_group.get_command = lambda *_: Terminated("segment")
-        code, _, err = run(capsys, "segment")
-    finally:
-        cli_group.get_command = original
-    assert code == 143
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: Terminated("segment"))
+    code, _, err = run(capsys, "segment")
+    assert code == ends_with
     assert "terminated" in err
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(capsys, monkeypatch):
+    class HungUp(click.Command):
+        def invoke(self, ctx):
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: HungUp("segment"))
+    assert run(capsys, "segment") == (0, "", "")
+
+
+@pytest.fixture
+def writing_to():
+    """Return a function that runs Python with its standard output and error where a shell sends them."""
+
+    def call(code, redirection):
+        line = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} {redirection}"
+        return subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True)
+
+    return call
+
+
+SAY = "from lesionwise.commands.screen import say; say('x' * 100_000); say('y')"
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", "| true", ">&-"])
+def test_results_that_stand_in_files_need_no_standard_output(writing_to, redirection):
+    done = writing_to(SAY, redirection)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_results_that_stand_nowhere_else_are_lost_only_to_who_has_seen_enough(writing_to):
+    nowhere = "from lesionwise import cli; cli.main(['info', '--device', 'cpu', '--weights', '/dev/null'])"
+    full = writing_to(nowhere, ">/dev/full")
+    assert full.returncode == 3
+    assert full.stderr.startswith("lesionwise: standard output: cannot be written (No space left on device)")
+    gone = writing_to(nowhere, "| true")
+    assert gone.returncode == 5
+    assert gone.stderr.startswith("lesionwise: /dev/null: this folder has no manifest.json")
+    assert (full.stderr + gone.stderr).count("\n") == 2
+
+
+def test_a_terminal_that_is_closed_is_no_reason_to_lose_the_work(monkeypatch):
+    master, slave = os.openpty()
+    terminal = os.fdopen(slave, "w")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with show_progress(quiet=False) as progress:
+        assert isinstance(progress.display, Terminal)
+        os.close(master)
+        with progress.step("a step"):
+            progress.warn("a warning")
+    monkeypatch.undo()
+    with suppress(OSError):  # what nobody took is still to be written
+        terminal.close()
+    assert progress.warnings == ["a warning"]
+
+
+def test_an_error_that_cannot_be_told_keeps_its_code(writing_to):
+    wrong = "from lesionwise import cli; cli.main(['evaluate', '-i', 'none.nii', '-r', 'none.nii'])"
+    assert writing_to(wrong, "2>/dev/full").returncode == 3
 
 
 def test_the_table_of_lesions_is_printed_one_line_a_lesion() -> None:

@@ -8,7 +8,6 @@ import importlib
 import importlib.util
 import signal
 import sys
-import traceback
 import warnings
 from types import FrameType
 from typing import NoReturn
@@ -16,13 +15,15 @@ from typing import NoReturn
 import click
 
 from lesionwise import __version__
-from lesionwise.errors import UsageError, explain
+from lesionwise.commands.screen import complain
+from lesionwise.errors import UsageError, explain, trace
 
 COMMANDS = ("segment", "batch", "preprocess", "evaluate", "phantom", "info")
 """The commands in the order in which help lists them."""
 
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_TERMINATED = 128 + signal.SIGTERM
+EXIT_HUNG_UP = 128 + signal.SIGHUP
 
 EXIT_CODES = """\b
 Exit codes:
@@ -64,16 +65,18 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     signal.signal(signal.SIGTERM, _terminate)  # so that temporary files are removed
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, _terminate)
     if not debug:
         warnings.simplefilter("ignore")  # the libraries' notes to programmers
     try:
         code = group.main(args=arguments, prog_name="lesionwise", standalone_mode=False)
     except BaseException as error:
         if debug and not isinstance(error, click.ClickException | click.exceptions.Exit | SystemExit):
-            traceback.print_exc()
+            complain(trace(error))
         message, code = _explain(error)
         if message:
-            click.echo("lesionwise: " + " ".join(message.split()), err=True)
+            complain("lesionwise: " + " ".join(message.split()))
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -93,9 +96,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
         case click.Abort() | KeyboardInterrupt():
             return "interrupted; unfinished outputs were removed", EXIT_INTERRUPTED
         case SystemExit():
-            return (
-                "terminated; unfinished outputs were removed" if error.code == EXIT_TERMINATED else ""
-            ), _code(error)
+            ended = error.code in (EXIT_TERMINATED, EXIT_HUNG_UP)
+            return "terminated; unfinished outputs were removed" if ended else "", _code(error)
         case _:
             return explain(error)
 
@@ -104,8 +106,8 @@ def _code(error: SystemExit) -> int:
     return error.code if isinstance(error.code, int) else int(error.code is not None)
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(EXIT_TERMINATED)
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

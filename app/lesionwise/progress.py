@@ -90,7 +90,8 @@ class Terminal(Display):
 
     def note(self, line: str) -> None:
         """Write the line above the bars."""
-        self._bars.console.print(line, highlight=False, markup=False)
+        with suppress(OSError):  # the terminal was closed
+            self._bars.console.print(line, highlight=False, markup=False)
 
     def overall(self, done: int, total: int, text: str) -> None:
         """Move the batch's bar."""
@@ -100,7 +101,8 @@ class Terminal(Display):
 
     def close(self) -> None:
         """Remove the bars."""
-        self._bars.stop()
+        with suppress(OSError):
+            self._bars.stop()
 
     def without_lines(self) -> Display:
         """Return the bars of this terminal."""

@@ -13,8 +13,9 @@ from lesionwise.commands.options import (
     segmentation_options,
     settings_from,
 )
+from lesionwise.commands.screen import complain, say
 from lesionwise.errors import SomeCasesError, UsageError
-from lesionwise.texts import readable, visible
+from lesionwise.texts import visible
 
 
 @click.command("batch", context_settings={"show_default": True})
@@ -114,12 +115,11 @@ def command(
             results = run_batch(cases, target, computer, progress, force)
     failed = [result for result in results if not result.finished]
     for result in failed:
-        click.echo(f"lesionwise: {visible(result.name)}: {result.error}", err=True)
+        complain(f"lesionwise: {visible(result.name)}: {result.error}")
     if not quiet:
         done = sum(result.state == "done" for result in results)
         kept = len(results) - done - len(failed)
-        found = f"{done} cases done, {kept} kept from before, {len(failed)} failed; tables in {target}"
-        click.echo(readable(found))
+        say(f"{done} cases done, {kept} kept from before, {len(failed)} failed; tables in {target}")
     if failed:
         names = visible(", ".join(result.name for result in failed))
         raise SomeCasesError(

@@ -8,8 +8,9 @@ import click
 
 from lesionwise.challenge_layout import GROUND_TRUTH, SEGMENTATION
 from lesionwise.commands.options import FILE, FOLDER, debug_option, was_given
+from lesionwise.commands.screen import complain, say
 from lesionwise.errors import UsageError
-from lesionwise.texts import readable, visible
+from lesionwise.texts import visible
 
 if TYPE_CHECKING:
     from lesionwise.overlap import Thresholds
@@ -85,7 +86,7 @@ def _evaluate_pair(
     scores = evaluate_files(prediction, truth, thresholds, _notify)
     text = json.dumps(without_nan(scores.measures), indent=2)
     write_whole({path: lambda file: file.write(f"{text}\n".encode()) for path in outputs})
-    click.echo(text)
+    say(text, nowhere_else=not outputs)
 
 
 def _evaluate_cohort(
@@ -112,8 +113,8 @@ def _evaluate_cohort(
     if summary_file:
         writers[summary_file] = text_writer(json.dumps(summary.as_json(), indent=2) + "\n")
     write_whole(writers)
-    click.echo(readable("\n".join(summary_lines(summary))))
+    say("\n".join(summary_lines(summary)), nowhere_else=not writers)
 
 
 def _notify(line: str) -> None:
-    click.echo(f"lesionwise: {visible(line)}", err=True)
+    complain(f"lesionwise: {visible(line)}")

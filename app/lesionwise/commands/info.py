@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 
 from lesionwise.commands.options import FOLDER, compute_options, debug_option
+from lesionwise.commands.screen import say
 from lesionwise.errors import LesionwiseError
-from lesionwise.texts import readable, visible
+from lesionwise.texts import visible
 
 
 @click.command("info", context_settings={"show_default": True})
@@ -35,6 +36,6 @@ def command(device: str, precision: str, threads: int, weights: Path | None) -> 
             problems.append(error)
             told = ["cannot be used, see below"]
         for number, line in enumerate(told):
-            click.echo(readable(visible(f"{'' if number else title:12}{line}")))
+            say(visible(f"{'' if number else title:12}{line}"), nowhere_else=True)
     if problems:
         raise problems[0]

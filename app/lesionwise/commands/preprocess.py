@@ -18,6 +18,7 @@ from lesionwise.commands.options import (
     threads_option,
     was_given,
 )
+from lesionwise.commands.screen import complain
 from lesionwise.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,9 +81,6 @@ def command(
             )
         recipe = replace(recipe, histogram_matching=True)
     refuse_needless_extraction(brain_mask)
-
-    def complain(line: str) -> None:
-        click.echo(line, err=True)
 
     note = (lambda _line: None) if quiet else complain
     threads = use_threads(threads)

@@ -15,7 +15,7 @@ from lesionwise.commands.options import (
     segmentation_options,
     settings_from,
 )
-from lesionwise.texts import readable
+from lesionwise.commands.screen import say
 
 
 @click.command("segment", context_settings={"show_default": True})
@@ -57,9 +57,9 @@ def command(
     with show_progress(quiet) as progress:
         report = segment_case(case, settings, progress)
     if not quiet:
-        click.echo(lesion_lines(report["lesions"]))
+        say(lesion_lines(report["lesions"]))
         if case.page:
-            click.echo(readable(f"report: {case.page}"))
+            say(f"report: {case.page}")
 
 
 def lesion_lines(lesions: Sequence[Mapping[str, Any]]) -> str:
