@@ -161,6 +161,17 @@ def test_temporary_files_of_a_living_process_and_of_other_outputs_are_left(tmp_p
     assert all(path.exists() for path in others)
 
 
+def test_a_folder_that_may_be_written_to_and_not_listed_takes_outputs(tmp_path, monkeypatch):
+    def refuses(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", refuses)
+        check_outputs([tmp_path / "mask"], [])
+        write_whole({tmp_path / "mask": lambda file: file.write(b"whole")})
+    assert [path.name for path in tmp_path.iterdir()] == ["mask"]
+
+
 @pytest.mark.parametrize("change", ["replaced", "appended", "removed"])
 def test_an_input_that_changes_while_it_is_read_is_refused(tmp_path, change):
     path = tmp_path / "scan.nii"

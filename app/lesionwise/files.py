@@ -163,7 +163,10 @@ def _write_new(path: Path, write: Writer) -> None:
 def _remove_leftovers(path: Path) -> None:
     """Remove temporary files of `path` whose writer is gone: nobody holds their lock."""
     ours = re.compile(re.escape(f".{_short_name(path)}.") + r"[0-9a-f]{8}\.part")
-    for entry in path.parent.iterdir():
+    entries: list[Path] = []
+    with suppress(OSError):  # a folder may be one to write into and not to list
+        entries = list(path.parent.iterdir())
+    for entry in entries:
         if ours.fullmatch(entry.name):
             with suppress(OSError), entry.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
