@@ -218,6 +218,18 @@ def test_a_folder_that_cannot_be_made_is_an_input_error(made, tmp_path):
         write_case(tmp_path / "file" / "below" / "patient001", made)
 
 
+@pytest.mark.parametrize("taken", ["file", "folder"])
+def test_where_nothing_can_be_written_nothing_is_computed(tmp_path, monkeypatch, taken):
+    monkeypatch.setattr(phantom_module, "make_phantom", lambda *_: pytest.fail("not to be made"))
+    if taken == "file":
+        done = CliRunner().invoke(command, ["/proc/phantoms", "-q"])  # where root may not write either
+    else:
+        (tmp_path / "patient001" / FILES[1]).mkdir(parents=True)
+        (tmp_path / "patient001" / "phantom.json").touch()
+        done = CliRunner().invoke(command, [str(tmp_path), "-q", "--force"])
+    assert isinstance(done.exception, InputError), done.exception
+
+
 @pytest.mark.slow
 def test_the_brain_of_a_whole_head_from_the_template_is_found():
     from lesionwise.preprocessing.brain_extraction import extract_brain, gate_brain_masks

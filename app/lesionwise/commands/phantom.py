@@ -30,10 +30,10 @@ def command(folder: Path, cases: int, seed: int, unchanged_share: float, force: 
     """
     from lesionwise.progress import show_progress
     from lesionwise.simulation.phantom import make_phantom
-    from lesionwise.simulation.phantom_files import case_folders, write_case
+    from lesionwise.simulation.phantom_files import case_folders, checked_folder, write_case
 
     folders = case_folders(folder, cases, force)
     with show_progress(quiet) as progress:
         for number, case in enumerate(folders, start=1):
-            with progress.step(f"making {case}"):
+            with progress.step(f"making {case}"), checked_folder(case):
                 write_case(case, make_phantom(seed, number, unchanged_share))

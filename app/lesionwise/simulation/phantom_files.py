@@ -1,6 +1,8 @@
 """Phantoms as files, in the folders of the MSSEG-2 challenge."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -48,6 +50,19 @@ def _holds_files(folder: Path) -> bool:
     return any(entry.name[0] != "." for entry in folder.iterdir())
 
 
+@contextmanager
+def checked_folder(folder: Path) -> Iterator[None]:
+    """Make a case's folder and check that it can be written to, before the long work inside; unused, it goes again.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+    with output_folder(folder):
+        # Also removes what a process that was killed has left.
+        check_outputs([folder / name for name in (DESCRIPTION, TIME1, TIME2, GROUND_TRUTH)], [])
+        yield
+
+
 def write_case(folder: Path, phantom: Phantom) -> None:
     """Write a phantom into its folder: all files or none, nor a new folder; the same phantom gives the same bytes.
 
@@ -61,8 +76,7 @@ def write_case(folder: Path, phantom: Phantom) -> None:
     writers: dict[Path, Any] = {folder / DESCRIPTION: partial(_write_text, text=text)}
     for name, image in images.items():
         writers[folder / name] = partial(write_nifti, array=image, like=header, compress=True)
-    with output_folder(folder):
-        check_outputs(writers, [])  # removes what a process that was killed has left
+    with checked_folder(folder):
         write_whole(writers)
 
 
