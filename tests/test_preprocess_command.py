@@ -269,6 +269,13 @@ def test_an_unexpected_error_in_one_patient_does_not_end_the_run(run, patients, 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_template_that_cannot_be_used_is_told_once_and_nothing_is_done(run, patients, tmp_path):
+    code, err = run(patients, "-o", tmp_path / "out", "--template", tmp_path / "none.nii", "--quiet")
+    assert (code, len(err.splitlines())) == (3, 1)
+    assert "none.nii: no such file" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_outputs_over_the_inputs_are_refused_and_leave_them(run, patients, known_brain):
     shutil.rmtree(patients / "patient000")
     before = (patients / "patient001" / TIME1).read_bytes()

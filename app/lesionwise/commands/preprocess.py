@@ -73,6 +73,7 @@ def command(
     from lesionwise.preprocess_case import Options, PreprocessCase, check_replaceable, preprocess_case
     from lesionwise.preprocess_folder import find_patients, preprocess_patients
     from lesionwise.progress import show_progress
+    from lesionwise.volume import read_template
 
     if template:
         if was_given("match_histogram") and not recipe.histogram_matching:
@@ -93,6 +94,8 @@ def command(
     elif patients and not (time1 or time2 or brain_mask):
         cases = find_patients(patients, output, template, copy_truths=not register)
         check_replaceable(cases)
+        if template:
+            read_template(template)  # or every patient would fail by it, one after the other
 
         def preprocess(case: PreprocessCase) -> None:
             with show_progress(quiet) as progress:
