@@ -8,6 +8,7 @@ import shutil
 import threading
 from concurrent.futures import wait
 from contextlib import suppress
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -20,7 +21,7 @@ from lesionwise.batch import computer as computer_module
 from lesionwise.batch.cases import Extras
 from lesionwise.batch.layouts import find_cases
 from lesionwise.batch.lock import LOCK, alone_in
-from lesionwise.batch.resume import finished_report
+from lesionwise.batch.resume import finished_report, refuse_others_work
 from lesionwise.batch.run import write_cohort
 from lesionwise.batch.tables import CaseResult, cohort_table, lesions_table
 from lesionwise.case_files import Case
@@ -354,7 +355,8 @@ def test_a_page_and_a_map_of_an_earlier_mask_go_with_it_unless_others_wrote_them
     monkeypatch.setattr("lesionwise.pipeline.place_case", lambda *_: None)
     first, other = tmp_path / "out/a", tmp_path / "out/c"
     batch("--report", "--probabilities")
-    (other / "report.json").write_text("[" * 100_000)  # nothing says any more who wrote its page and map
+    report = json.loads((other / "report.json").read_text())
+    (other / "report.json").write_text(json.dumps(report | {"also_written": ["probabilities"]}))
     batch("--threshold", "0.9", "--probabilities")
     written = {"segmentation.nii.gz", "report.json", "probabilities.nii.gz"}
     assert {path.name for path in first.iterdir()} == written
@@ -366,11 +368,6 @@ def test_a_page_and_a_map_of_an_earlier_mask_go_with_it_unless_others_wrote_them
 
 def test_a_report_that_is_damaged_is_not_taken_for_a_finished_case(batch, tmp_path, computed):
     batch()
-    computed.clear()
-    (tmp_path / "out/a/report.json").write_text("[]")
-    (tmp_path / "out/c/report.json").write_text('{"settings": 3, "inputs')
-    batch()
-    assert computed == ["a", "c"]
     computed.clear()
     report = json.loads((tmp_path / "out/a/report.json").read_text())
     del report["versions"]
@@ -406,16 +403,96 @@ def test_a_mask_that_was_corrected_by_hand_is_left_and_the_others_go_on(batch, t
     assert mask.read_bytes() != b"corrected"
 
 
-@pytest.mark.parametrize("told", [{}, {"mask_sha256": None}])
-def test_of_a_report_that_does_not_tell_its_mask_the_case_is_computed_again(batch, tmp_path, computed, told):
-    batch()
+@pytest.mark.parametrize(
+    "report",
+    [None, "[]", '{"settings": 3, "inputs', "[" * 100_000, '{"patient": "a"}', '{"mask_sha256": null}'],
+)
+def test_a_mask_that_no_report_tells_of_is_left_and_the_others_go_on(batch, tmp_path, computed, report):
+    mask = tmp_path / "out/a/segmentation.nii.gz"
+    mask.parent.mkdir(parents=True)
+    mask.write_bytes(b"by hand")
+    if report:
+        (tmp_path / "out/a/report.json").write_text(report)
+    code, _, err = batch()
+    assert (code, computed) == (1, ["c"])
+    assert mask.read_bytes() == b"by hand"
+    there = f"{mask} and {tmp_path / 'out/a/report.json'}" if report else str(mask)
+    told = f"{there}: no report of an earlier start tells of this; move it away, or use --force"
+    assert f"lesionwise: a: {told}\n" in err
+    assert rows(tmp_path / "out/cohort.csv")["a"]["error"] == told
     computed.clear()
-    table = tmp_path / "out/a/report.json"
-    report = json.loads(table.read_text())
-    del report["mask_sha256"]
-    table.write_text(json.dumps(report | told))
+    batch("--force")
+    assert computed == ["a", "c"]
+    assert mask.read_bytes() != b"by hand"
+
+
+@pytest.mark.parametrize("name", ["probabilities.nii.gz", "report.html", "report.json"])
+def test_what_else_others_put_in_the_place_of_an_output_is_left(batch, tmp_path, computed, monkeypatch, name):
+    monkeypatch.setattr("lesionwise.pipeline.place_case", lambda *_: None)
+    (tmp_path / "out/a").mkdir(parents=True)
+    (tmp_path / "out/a" / name).write_text("of others")
+    (tmp_path / "out/c").mkdir()
+    (tmp_path / "out/c" / name).touch()  # empty: nobody's work
+    code, _, err = batch("--probabilities", "--report")
+    assert (code, computed) == (1, ["c"])
+    assert f"{tmp_path / 'out/a' / name}: no report of an earlier start tells of this" in err
+    assert [path.read_text() for path in (tmp_path / "out/a").iterdir()] == ["of others"]
+
+
+def test_a_mask_that_is_a_link_to_what_was_not_fetched_is_left(batch, tmp_path):
+    mask = tmp_path / "out/a/segmentation.nii.gz"
+    mask.parent.mkdir(parents=True)
+    mask.symlink_to("../.git/annex/objects/key")
+    assert f"{mask}: no report of an earlier start tells of this" in batch()[2]
+    assert mask.is_symlink()
+
+
+@pytest.mark.parametrize("way", ["--prefetch", "--no-prefetch"])
+def test_a_mask_that_is_corrected_while_its_case_is_computed_is_left(
+    batch, tmp_path, computed, monkeypatch, way
+):
     batch()
-    assert computed == ["a"]
+    mask = tmp_path / "out/a/segmentation.nii.gz"
+
+    def predict(*arguments):
+        mask.write_bytes(b"corrected")
+        return predict_in_memory(*arguments)
+
+    monkeypatch.setattr("lesionwise.pipeline.predict_in_memory", predict)
+    code, _, err = batch("--threshold", "0.9", way)
+    assert code == 1
+    assert mask.read_bytes() == b"corrected"
+    (line,) = (line for line in err.splitlines() if line.startswith("lesionwise: a: "))
+    assert line.endswith("(corrected by hand?); move it away, or use --force")
+    assert rows(tmp_path / "out/cohort.csv")["c"]["state"] == "done"
+    batch("--threshold", "0.9", way, "--force")
+    assert rows(tmp_path / "out/cohort.csv")["a"]["state"] == "done"
+
+
+def test_whenever_a_start_is_killed_the_next_one_goes_on(batch, cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr("lesionwise.pipeline.place_case", lambda *_: None)
+    shutil.rmtree(cohort / "b")
+    shutil.rmtree(cohort / "c")
+    moments, (rename, replace) = [], (Path.rename, os.replace)
+
+    def told_of(move):
+        def moved(source, target):
+            move(source, target)
+            moments.append(shutil.copytree(tmp_path / "out", tmp_path / f"moment{len(moments)}"))
+
+        return moved
+
+    extras = Extras(probabilities=True, brain_mask_name=BRAIN_MASK, report=True)
+    batch("--probabilities", "--report")
+    monkeypatch.setattr(Path, "rename", told_of(rename))
+    monkeypatch.setattr(os, "replace", told_of(replace))
+    batch("--probabilities", "--report", "--threshold", "0.9")
+    masks = []
+    for moment in moments:
+        _, (item,) = find_cases(cohort, moment, extras=extras)
+        refuse_others_work(item.case)
+        masks.append(item.case.output.exists())
+    assert not all(masks)  # moments between the names of a case's files were among them
 
 
 def test_whatever_a_report_lacks_or_holds_instead_the_cohort_can_be_told(batch, cohort, tmp_path):

@@ -142,11 +142,11 @@ def compute_on_worker(
             return CaseResult(item.name, FAILED, error=_otherwise(own, computation))
         try:
             report = None if force else finished_report(item.case, computation)
-        except InputError as error:  # somebody corrected its mask since the start
+        except InputError as error:  # somebody corrected its mask since the start, for one
             return CaseResult(item.name, FAILED, error=explain(error)[0], trace=trace(error))
         if report is not None:
             return CaseResult(item.name, DONE, report)
-        return compute_case(item, settings, engine, Display())
+        return compute_case(item, settings, engine, Display(), force)
 
 
 @lru_cache(maxsize=1)

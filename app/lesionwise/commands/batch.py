@@ -36,7 +36,7 @@ from lesionwise.texts import readable, visible
 @click.option(
     "--force",
     is_flag=True,
-    help="Compute all cases, also finished ones; masks corrected by hand are replaced.",
+    help="Compute all cases, also finished ones; files that no batch wrote, such as corrected masks, are replaced.",
 )
 @click.option(
     "--prefetch/--no-prefetch",
@@ -106,7 +106,7 @@ def command(
         opened = (
             cluster(scheduler, settings, progress, force)
             if scheduler
-            else this_machine(settings, progress, prefetch)
+            else this_machine(settings, progress, prefetch, force)
         )
         with opened as computer:
             if layout == "bids":
