@@ -280,6 +280,61 @@ def test_where_no_scheduler_answers_it_is_one_line_and_code_5(batch, tmp_path, m
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(
+            "foo",
+            "http://x",
+            "http://127.0.0.1:8786",
+            "tcp://",
+            "tcp://127.0.0.1",
+            "tcp://:8786",
+            "://a:8786",
+        ),
+        *(
+            "tcp://a:b",
+            "tcp://a:0",
+            "tcp://a:65536",
+            "tcp://a:8786/",
+            "tcp://::1:8786",
+            "tcp://[::1]",
+            "a b:8786",
+        ),
+    ],
+)
+def test_what_is_no_address_is_told_without_a_connection(batch, tmp_path, monkeypatch, address):
+    monkeypatch.setattr("distributed.Client.__init__", lambda *_, **__: pytest.fail("connected"))
+    code, _, err = batch(tmp_path / "out", "--scheduler", address, "-q")
+    assert code == 5
+    assert err.startswith(f"lesionwise: {address}: this is no address of a Dask scheduler")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:8786", "tcp://a.b:8786", "tls://[fe80::1%eth0]:1", "ucx://a-b:9"]
+)
+def test_what_dask_takes_is_an_address(address):
+    assert cluster_module._is_address(address)
+
+
+@pytest.mark.parametrize("address", ["tls://127.0.0.1:1", "ucx://127.0.0.1:1"])
+def test_a_way_to_connect_that_is_not_set_up_is_told_at_once(cohort, weights, tmp_path, address):
+    given = ["batch", cohort, tmp_path / "out", *QUICK_BATCH, "--weights", weights, "--scheduler", address]
+    begin = time.monotonic()
+    ended = subprocess.run(  # a process of its own: nothing may be waited for at its end
+        [sys.executable, "-m", "lesionwise.cli", *map(str, given)], capture_output=True, text=True
+    )
+    assert time.monotonic() - begin < cluster_module.CONNECTION_SECONDS
+    assert ended.returncode == 5
+    assert ended.stderr.splitlines()[-1].startswith(
+        f"lesionwise: {address}: Dask cannot connect in this way ("
+    )
+    assert "Traceback" not in ended.stderr
+    assert "Exception ignored" not in ended.stderr
+
+
 def test_without_dask_it_says_what_to_install(batch, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     code, _, err = batch(tmp_path / "out", "--scheduler", "tcp://127.0.0.1:9", "-q")
