@@ -154,6 +154,15 @@ def test_a_way_to_find_brains_that_are_given_is_refused(batch, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("option", ["--scheduler", "--brain-mask-name"])
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_option_without_a_value_is_refused(batch, tmp_path, option, value):
+    code, _, err = batch(option, value)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"'{option}': it is empty" in err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["cohort.csv", "lesions.csv", "cohort.html"])
 def test_a_table_that_no_batch_wrote_is_not_replaced(batch, tmp_path, name):
     (tmp_path / "out").mkdir()

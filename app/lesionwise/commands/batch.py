@@ -7,6 +7,7 @@ import click
 
 from lesionwise.commands.options import (
     FOLDER,
+    FilledText,
     debug_option,
     quiet_option,
     refuse_needless_extraction,
@@ -30,6 +31,7 @@ from lesionwise.texts import readable, visible
 @click.option("--report", is_flag=True, help="Also make a page of each case to look at: report.html.")
 @click.option(
     "--brain-mask-name",
+    type=FilledText(),
     metavar="NAME",
     help="Use the brain mask of this name in each patient's folder (challenge layout).",
 )
@@ -46,6 +48,7 @@ from lesionwise.texts import readable, visible
 )
 @click.option(
     "--scheduler",
+    type=FilledText(),
     metavar="ADDRESS",
     help="Compute on the Dask cluster whose scheduler is there: tcp://HOST:8786 (needs lesionwise[cluster]).",
 )
