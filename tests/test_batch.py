@@ -27,10 +27,11 @@ from lesionwise.batch.tables import CaseResult, cohort_table, lesions_table
 from lesionwise.case_files import Case
 from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.engine import Engine, Settings
-from lesionwise.errors import InputError, UsageError
+from lesionwise.errors import InputError, UsageError, about
 from lesionwise.inference import Windows, predict_in_memory
 from lesionwise.pipeline import finish_case, segment_case
 from lesionwise.prepared_case import prepare_case
+from lesionwise.preprocessing.brain_extraction import not_a_brain
 from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.progress import Progress
 from lesionwise.weights import MANIFEST
@@ -152,6 +153,21 @@ def test_a_way_to_find_brains_that_are_given_is_refused(batch, tmp_path):
     assert code == 2
     assert "--brain-mask-name); leave one of them out" in err
     assert not (tmp_path / "out").exists()
+
+
+def no_brain(*_):
+    with about("time 1"):
+        raise not_a_brain("no brain was found")
+
+
+def test_where_no_brain_is_found_the_challenges_layout_advises_its_own_option(
+    cohort, weights, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setattr("lesionwise.scan_pair.find_brain", no_brain)
+    with pytest.raises(SystemExit):
+        cli.main(list(map(str, ["batch", cohort, tmp_path / "out", "--weights", weights, "--device", "cpu"])))
+    found = "time 1: brain extraction failed: no brain was found; check the scans"
+    assert f"lesionwise: a: {found} or give --brain-mask-name NAME\n" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--scheduler", "--brain-mask-name"])
@@ -796,6 +812,18 @@ def test_bids_results_are_a_derivative(dataset, patient, weights, tmp_path, monk
     assert (tmp_path / "out/dataset_description.json").is_file()
     made = tmp_path / "out/sub-x/ses-2/anat/sub-x_ses-2_desc-newLesions_mask.nii.gz"
     assert np.asarray(nib.load(made).dataobj).any()
+
+
+def test_where_no_brain_is_found_other_layouts_advise_the_case_alone(
+    dataset, weights, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setattr("lesionwise.scan_pair.find_brain", no_brain)
+    with pytest.raises(SystemExit):
+        cli.main(
+            list(map(str, ["batch", dataset, tmp_path / "out", "--weights", weights, "--device", "cpu"]))
+        )
+    err = capfd.readouterr().err
+    assert "check the scans or segment this case alone with --brain-mask FILE\n" in err
 
 
 @pytest.mark.parametrize("more", [(), ("--prefetch",)])

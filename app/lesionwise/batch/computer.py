@@ -14,7 +14,7 @@ from lesionwise.batch.resume import OthersWorkError, refuse_others_work
 from lesionwise.batch.tables import DONE, FAILED, CaseResult
 from lesionwise.case_description import describe_computation
 from lesionwise.engine import Engine, Settings
-from lesionwise.errors import STALE, InputError, explain, trace
+from lesionwise.errors import STALE, InputError, advising, explain, trace
 from lesionwise.files import make_folder
 from lesionwise.memory import free_bytes
 from lesionwise.pipeline import finish_case
@@ -158,7 +158,7 @@ def _finish(
     except OthersWorkError as error:
         return CaseResult(item.name, FAILED, error=explain(error)[0], trace=trace(error))
     except Exception as error:
-        message, _ = explain(error)
+        message, _ = explain(advising(error, f"check the scans or {item.mask_advice}"))
         if os.path.lexists(item.case.output):  # Path.exists would raise in a folder without permission
             message += STALE
         return CaseResult(item.name, FAILED, error=message, trace=trace(error))
