@@ -35,7 +35,7 @@ from lesionwise.batch.cases import Extras
 from lesionwise.batch.layouts import find_cases
 from lesionwise.challenge_layout import SEGMENTATION, TIME2
 from lesionwise.engine import Settings
-from lesionwise.inference import Windows
+from lesionwise.inference import Windows, predict_in_memory
 from lesionwise.lesions import OperatingPoint
 from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.weights import MANIFEST, save_weights
@@ -197,6 +197,19 @@ def test_a_mask_that_was_corrected_by_hand_is_left_by_a_worker(item, settings):
     result = cluster_module.compute_on_worker(item, settings, computation, force=False)
     assert result.state == "failed"
     assert "corrected by hand?" in result.error
+    assert item.case.output.read_bytes() == b"corrected"
+    assert cluster_module.compute_on_worker(item, settings, computation, force=True).state == "done"
+
+
+def test_a_mask_that_is_corrected_while_a_worker_computes_its_case_is_left(item, settings, monkeypatch):
+    def predict(*arguments):
+        item.case.output.write_bytes(b"corrected")
+        return predict_in_memory(*arguments)
+
+    monkeypatch.setattr("lesionwise.pipeline.predict_in_memory", predict)
+    computation = cluster_module.worker_computation(settings)
+    result = cluster_module.compute_on_worker(item, settings, computation, force=False)
+    assert result.error.endswith("no report of an earlier start tells of this; move it away, or use --force")
     assert item.case.output.read_bytes() == b"corrected"
     assert cluster_module.compute_on_worker(item, settings, computation, force=True).state == "done"
 
