@@ -8,6 +8,7 @@ import shutil
 import threading
 from concurrent.futures import wait
 from contextlib import suppress
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -19,17 +20,18 @@ from lesionwise import __version__, cli
 from lesionwise.batch import computer as computer_module
 from lesionwise.batch.cases import Extras
 from lesionwise.batch.layouts import find_cases
-from lesionwise.batch.lock import LOCK
-from lesionwise.batch.resume import finished_report
+from lesionwise.batch.lock import LOCK, alone_in
+from lesionwise.batch.resume import finished_report, refuse_others_work
 from lesionwise.batch.run import write_cohort
 from lesionwise.batch.tables import CaseResult, cohort_table, lesions_table
 from lesionwise.case_files import Case
 from lesionwise.challenge_layout import TIME1, TIME2
 from lesionwise.engine import Engine, Settings
-from lesionwise.errors import InputError
+from lesionwise.errors import InputError, UsageError, about
 from lesionwise.inference import Windows, predict_in_memory
 from lesionwise.pipeline import finish_case, segment_case
 from lesionwise.prepared_case import prepare_case
+from lesionwise.preprocessing.brain_extraction import not_a_brain
 from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.progress import Progress
 from lesionwise.weights import MANIFEST
@@ -150,6 +152,30 @@ def test_a_way_to_find_brains_that_are_given_is_refused(batch, tmp_path):
     code, _, err = batch("--brain-extraction", "atlas")  # beside --brain-mask-name of QUICK_BATCH
     assert code == 2
     assert "--brain-mask-name); leave one of them out" in err
+    assert not (tmp_path / "out").exists()
+
+
+def no_brain(*_):
+    with about("time 1"):
+        raise not_a_brain("no brain was found")
+
+
+def test_where_no_brain_is_found_the_challenges_layout_advises_its_own_option(
+    cohort, weights, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setattr("lesionwise.scan_pair.find_brain", no_brain)
+    with pytest.raises(SystemExit):
+        cli.main(list(map(str, ["batch", cohort, tmp_path / "out", "--weights", weights, "--device", "cpu"])))
+    found = "time 1: brain extraction failed: no brain was found; check the scans"
+    assert f"lesionwise: a: {found} or give --brain-mask-name NAME\n" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--scheduler", "--brain-mask-name"])
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_option_without_a_value_is_refused(batch, tmp_path, option, value):
+    code, _, err = batch(option, value)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"'{option}': it is empty" in err
     assert not (tmp_path / "out").exists()
 
 
@@ -354,7 +380,8 @@ def test_a_page_and_a_map_of_an_earlier_mask_go_with_it_unless_others_wrote_them
     monkeypatch.setattr("lesionwise.pipeline.place_case", lambda *_: None)
     first, other = tmp_path / "out/a", tmp_path / "out/c"
     batch("--report", "--probabilities")
-    (other / "report.json").write_text("[" * 100_000)  # nothing says any more who wrote its page and map
+    report = json.loads((other / "report.json").read_text())
+    (other / "report.json").write_text(json.dumps(report | {"also_written": ["probabilities"]}))
     batch("--threshold", "0.9", "--probabilities")
     written = {"segmentation.nii.gz", "report.json", "probabilities.nii.gz"}
     assert {path.name for path in first.iterdir()} == written
@@ -366,11 +393,6 @@ def test_a_page_and_a_map_of_an_earlier_mask_go_with_it_unless_others_wrote_them
 
 def test_a_report_that_is_damaged_is_not_taken_for_a_finished_case(batch, tmp_path, computed):
     batch()
-    computed.clear()
-    (tmp_path / "out/a/report.json").write_text("[]")
-    (tmp_path / "out/c/report.json").write_text('{"settings": 3, "inputs')
-    batch()
-    assert computed == ["a", "c"]
     computed.clear()
     report = json.loads((tmp_path / "out/a/report.json").read_text())
     del report["versions"]
@@ -406,16 +428,96 @@ def test_a_mask_that_was_corrected_by_hand_is_left_and_the_others_go_on(batch, t
     assert mask.read_bytes() != b"corrected"
 
 
-@pytest.mark.parametrize("told", [{}, {"mask_sha256": None}])
-def test_of_a_report_that_does_not_tell_its_mask_the_case_is_computed_again(batch, tmp_path, computed, told):
-    batch()
+@pytest.mark.parametrize(
+    "report",
+    [None, "[]", '{"settings": 3, "inputs', "[" * 100_000, '{"patient": "a"}', '{"mask_sha256": null}'],
+)
+def test_a_mask_that_no_report_tells_of_is_left_and_the_others_go_on(batch, tmp_path, computed, report):
+    mask = tmp_path / "out/a/segmentation.nii.gz"
+    mask.parent.mkdir(parents=True)
+    mask.write_bytes(b"by hand")
+    if report:
+        (tmp_path / "out/a/report.json").write_text(report)
+    code, _, err = batch()
+    assert (code, computed) == (1, ["c"])
+    assert mask.read_bytes() == b"by hand"
+    there = f"{mask} and {tmp_path / 'out/a/report.json'}" if report else str(mask)
+    told = f"{there}: no report of an earlier start tells of this; move it away, or use --force"
+    assert f"lesionwise: a: {told}\n" in err
+    assert rows(tmp_path / "out/cohort.csv")["a"]["error"] == told
     computed.clear()
-    table = tmp_path / "out/a/report.json"
-    report = json.loads(table.read_text())
-    del report["mask_sha256"]
-    table.write_text(json.dumps(report | told))
+    batch("--force")
+    assert computed == ["a", "c"]
+    assert mask.read_bytes() != b"by hand"
+
+
+@pytest.mark.parametrize("name", ["probabilities.nii.gz", "report.html", "report.json"])
+def test_what_else_others_put_in_the_place_of_an_output_is_left(batch, tmp_path, computed, monkeypatch, name):
+    monkeypatch.setattr("lesionwise.pipeline.place_case", lambda *_: None)
+    (tmp_path / "out/a").mkdir(parents=True)
+    (tmp_path / "out/a" / name).write_text("of others")
+    (tmp_path / "out/c").mkdir()
+    (tmp_path / "out/c" / name).touch()  # empty: nobody's work
+    code, _, err = batch("--probabilities", "--report")
+    assert (code, computed) == (1, ["c"])
+    assert f"{tmp_path / 'out/a' / name}: no report of an earlier start tells of this" in err
+    assert [path.read_text() for path in (tmp_path / "out/a").iterdir()] == ["of others"]
+
+
+def test_a_mask_that_is_a_link_to_what_was_not_fetched_is_left(batch, tmp_path):
+    mask = tmp_path / "out/a/segmentation.nii.gz"
+    mask.parent.mkdir(parents=True)
+    mask.symlink_to("../.git/annex/objects/key")
+    assert f"{mask}: no report of an earlier start tells of this" in batch()[2]
+    assert mask.is_symlink()
+
+
+@pytest.mark.parametrize("way", ["--prefetch", "--no-prefetch"])
+def test_a_mask_that_is_corrected_while_its_case_is_computed_is_left(
+    batch, tmp_path, computed, monkeypatch, way
+):
     batch()
-    assert computed == ["a"]
+    mask = tmp_path / "out/a/segmentation.nii.gz"
+
+    def predict(*arguments):
+        mask.write_bytes(b"corrected")
+        return predict_in_memory(*arguments)
+
+    monkeypatch.setattr("lesionwise.pipeline.predict_in_memory", predict)
+    code, _, err = batch("--threshold", "0.9", way)
+    assert code == 1
+    assert mask.read_bytes() == b"corrected"
+    (line,) = (line for line in err.splitlines() if line.startswith("lesionwise: a: "))
+    assert line.endswith("(corrected by hand?); move it away, or use --force")
+    assert rows(tmp_path / "out/cohort.csv")["c"]["state"] == "done"
+    batch("--threshold", "0.9", way, "--force")
+    assert rows(tmp_path / "out/cohort.csv")["a"]["state"] == "done"
+
+
+def test_whenever_a_start_is_killed_the_next_one_goes_on(batch, cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr("lesionwise.pipeline.place_case", lambda *_: None)
+    shutil.rmtree(cohort / "b")
+    shutil.rmtree(cohort / "c")
+    moments, (rename, replace) = [], (Path.rename, os.replace)
+
+    def told_of(move):
+        def moved(source, target):
+            move(source, target)
+            moments.append(shutil.copytree(tmp_path / "out", tmp_path / f"moment{len(moments)}"))
+
+        return moved
+
+    extras = Extras(probabilities=True, brain_mask_name=BRAIN_MASK, report=True)
+    batch("--probabilities", "--report")
+    monkeypatch.setattr(Path, "rename", told_of(rename))
+    monkeypatch.setattr(os, "replace", told_of(replace))
+    batch("--probabilities", "--report", "--threshold", "0.9")
+    masks = []
+    for moment in moments:
+        _, (item,) = find_cases(cohort, moment, extras=extras)
+        refuse_others_work(item.case)
+        masks.append(item.case.output.exists())
+    assert not all(masks)  # moments between the names of a case's files were among them
 
 
 def test_whatever_a_report_lacks_or_holds_instead_the_cohort_can_be_told(batch, cohort, tmp_path):
@@ -512,6 +614,52 @@ def test_a_batch_into_a_folder_that_another_writes_to_is_refused(batch, tmp_path
     assert not (tmp_path / "out" / LOCK).exists()
     (tmp_path / "out" / LOCK).touch()  # of a start that was killed
     assert "2 kept from before" in batch()[1]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_in_the_place_of_the_lock_is_not_followed(batch, tmp_path, there):
+    (tmp_path / "out").mkdir()
+    if there:
+        (tmp_path / "scores.csv").write_text("patient,score")
+    (tmp_path / "out" / LOCK).symlink_to(tmp_path / "scores.csv")
+    code, _, err = batch()
+    assert (code, err.count("\n")) == (3, 1)
+    assert err.startswith(f"lesionwise: {tmp_path / 'out' / LOCK}: this is a link")
+    assert (tmp_path / "scores.csv").exists() == there
+    assert not there or (tmp_path / "scores.csv").read_text() == "patient,score"
+
+
+def test_what_is_no_file_in_the_place_of_the_lock_is_refused_and_what_a_file_holds_stays(tmp_path):
+    lock = tmp_path / LOCK
+    os.mkfifo(lock)
+    with pytest.raises(InputError, match="no file"), alone_in(tmp_path):
+        pass
+    lock.unlink()
+    lock.write_text("by somebody")
+    with alone_in(tmp_path):
+        assert lock.read_text() == "by somebody"
+
+
+def test_the_lock_of_another_user_is_one_and_one_that_was_left_is_none(tmp_path, monkeypatch):
+    def anothers(path, flags, *mode):
+        if flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, flags, *mode)
+
+    opened = os.open
+    with alone_in(tmp_path), monkeypatch.context() as patch:
+        patch.setattr("lesionwise.batch.lock.os.open", anothers)
+        with pytest.raises(UsageError, match="another batch writes"), alone_in(tmp_path):
+            pass
+    monkeypatch.setattr("lesionwise.batch.lock.os.open", anothers)
+    with (
+        pytest.raises(InputError, match="Permission denied"),
+        alone_in(tmp_path),
+    ):  # none there, and none can be made
+        pass
+    (tmp_path / LOCK).touch()
+    with alone_in(tmp_path):
+        pass
 
 
 def test_where_there_are_no_locks_a_batch_goes_on(batch, monkeypatch):
@@ -664,6 +812,18 @@ def test_bids_results_are_a_derivative(dataset, patient, weights, tmp_path, monk
     assert (tmp_path / "out/dataset_description.json").is_file()
     made = tmp_path / "out/sub-x/ses-2/anat/sub-x_ses-2_desc-newLesions_mask.nii.gz"
     assert np.asarray(nib.load(made).dataobj).any()
+
+
+def test_where_no_brain_is_found_other_layouts_advise_the_case_alone(
+    dataset, weights, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setattr("lesionwise.scan_pair.find_brain", no_brain)
+    with pytest.raises(SystemExit):
+        cli.main(
+            list(map(str, ["batch", dataset, tmp_path / "out", "--weights", weights, "--device", "cpu"]))
+        )
+    err = capfd.readouterr().err
+    assert "check the scans or segment this case alone with --brain-mask FILE\n" in err
 
 
 @pytest.mark.parametrize("more", [(), ("--prefetch",)])

@@ -19,7 +19,7 @@ def fails_for(*numbers):
     def attempt(extract):
         number = int(extract(None, None, 1)[0])
         if number in numbers:
-            raise PreprocessingError(f"gate {number}")
+            raise PreprocessingError(f"gate {number}", "give a mask")
         return number
 
     return attempt

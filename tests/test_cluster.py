@@ -35,7 +35,7 @@ from lesionwise.batch.cases import Extras
 from lesionwise.batch.layouts import find_cases
 from lesionwise.challenge_layout import SEGMENTATION, TIME2
 from lesionwise.engine import Settings
-from lesionwise.inference import Windows
+from lesionwise.inference import Windows, predict_in_memory
 from lesionwise.lesions import OperatingPoint
 from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.weights import MANIFEST, save_weights
@@ -201,6 +201,19 @@ def test_a_mask_that_was_corrected_by_hand_is_left_by_a_worker(item, settings):
     assert cluster_module.compute_on_worker(item, settings, computation, force=True).state == "done"
 
 
+def test_a_mask_that_is_corrected_while_a_worker_computes_its_case_is_left(item, settings, monkeypatch):
+    def predict(*arguments):
+        item.case.output.write_bytes(b"corrected")
+        return predict_in_memory(*arguments)
+
+    monkeypatch.setattr("lesionwise.pipeline.predict_in_memory", predict)
+    computation = cluster_module.worker_computation(settings)
+    result = cluster_module.compute_on_worker(item, settings, computation, force=False)
+    assert result.error.endswith("no report of an earlier start tells of this; move it away, or use --force")
+    assert item.case.output.read_bytes() == b"corrected"
+    assert cluster_module.compute_on_worker(item, settings, computation, force=True).state == "done"
+
+
 def test_a_worker_that_computes_otherwise_says_in_what_and_does_nothing(item, settings):
     computation = cluster_module.worker_computation(replace(settings, precision="bf16"))
     result = cluster_module.compute_on_worker(item, settings, computation, force=False)
@@ -278,6 +291,61 @@ def test_where_no_scheduler_answers_it_is_one_line_and_code_5(batch, tmp_path, m
     assert code == 5
     assert err.startswith("lesionwise: tcp://127.0.0.1:9: no Dask scheduler answers")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(
+            "foo",
+            "http://x",
+            "http://127.0.0.1:8786",
+            "tcp://",
+            "tcp://127.0.0.1",
+            "tcp://:8786",
+            "://a:8786",
+        ),
+        *(
+            "tcp://a:b",
+            "tcp://a:0",
+            "tcp://a:65536",
+            "tcp://a:8786/",
+            "tcp://::1:8786",
+            "tcp://[::1]",
+            "a b:8786",
+        ),
+    ],
+)
+def test_what_is_no_address_is_told_without_a_connection(batch, tmp_path, monkeypatch, address):
+    monkeypatch.setattr("distributed.Client.__init__", lambda *_, **__: pytest.fail("connected"))
+    code, _, err = batch(tmp_path / "out", "--scheduler", address, "-q")
+    assert code == 5
+    assert err.startswith(f"lesionwise: {address}: this is no address of a Dask scheduler")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:8786", "tcp://a.b:8786", "tls://[fe80::1%eth0]:1", "ucx://a-b:9"]
+)
+def test_what_dask_takes_is_an_address(address):
+    assert cluster_module._is_address(address)
+
+
+@pytest.mark.parametrize("address", ["tls://127.0.0.1:1", "ucx://127.0.0.1:1"])
+def test_a_way_to_connect_that_is_not_set_up_is_told_at_once(cohort, weights, tmp_path, address):
+    given = ["batch", cohort, tmp_path / "out", *QUICK_BATCH, "--weights", weights, "--scheduler", address]
+    begin = time.monotonic()
+    ended = subprocess.run(  # a process of its own: nothing may be waited for at its end
+        [sys.executable, "-m", "lesionwise.cli", *map(str, given)], capture_output=True, text=True
+    )
+    assert time.monotonic() - begin < cluster_module.CONNECTION_SECONDS
+    assert ended.returncode == 5
+    assert ended.stderr.splitlines()[-1].startswith(
+        f"lesionwise: {address}: Dask cannot connect in this way ("
+    )
+    assert "Traceback" not in ended.stderr
+    assert "Exception ignored" not in ended.stderr
 
 
 def test_without_dask_it_says_what_to_install(batch, tmp_path, monkeypatch):

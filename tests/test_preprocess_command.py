@@ -14,6 +14,7 @@ from small_case import brain, new_lesions, time_points, write_case
 from lesionwise import cli, scan_pair
 from lesionwise.challenge_layout import BRAIN_MASK, GROUND_TRUTH, TIME1, TIME2, TRUTHS
 from lesionwise.preprocess_case import REPORT
+from lesionwise.preprocessing.brain_extraction import not_a_brain
 from lesionwise.preprocessing.brain_routes import ROUTES
 from lesionwise.preprocessing.recipe import RECIPES, Recipe, preprocess_pair
 from lesionwise.preprocessing.registration import Registration
@@ -274,6 +275,23 @@ def test_a_template_that_cannot_be_used_is_told_once_and_nothing_is_done(run, pa
     assert (code, len(err.splitlines())) == (3, 1)
     assert "none.nii: no such file" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_where_no_brain_is_found_a_folder_advises_the_patient_alone_and_a_pair_its_option(
+    run, case, patients, tmp_path, monkeypatch
+):
+    def no_brain(*_):
+        raise not_a_brain("no brain was found")
+
+    monkeypatch.setattr(scan_pair, "find_brain", no_brain)
+    _, err = run(patients, "-o", tmp_path / "out", "--quiet")
+    assert (
+        "no brain was found; check the scans or preprocess this patient alone (-t1, -t2) with --brain-mask"
+        in err
+    )
+    code, err = run("-t1", case[0], "-t2", case[1], "-o", tmp_path / "out", "--quiet")
+    assert code == 4
+    assert "no brain was found; check the scans or give --brain-mask FILE\n" in err
 
 
 def test_outputs_over_the_inputs_are_refused_and_leave_them(run, patients, known_brain):

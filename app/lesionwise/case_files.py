@@ -40,10 +40,15 @@ class Case:
         return [path for path in (self.output, self.probabilities, *self.tables, self.page) if path]
 
     @property
+    def extra_files(self) -> dict[str, Path]:
+        """The files that are written beside the mask and the table, by what they are."""
+        wanted = {"probabilities": self.probabilities, "report": self.page}
+        return {name: path for name, path in wanted.items() if path}
+
+    @property
     def extras(self) -> list[str]:
-        """What is written beside the mask and the table, by what it is."""
-        wanted = {"probabilities": self.probabilities, "report": self.report}
-        return [name for name, path in wanted.items() if path]
+        """What is written beside the mask and the table."""
+        return list(self.extra_files)
 
     @property
     def tables(self) -> list[Path]:

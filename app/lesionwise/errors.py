@@ -31,9 +31,16 @@ class InputError(LesionwiseError):
 
 
 class PreprocessingError(LesionwiseError):
-    """A preprocessing step failed its gate (for example: no brain of plausible size was found)."""
+    """A preprocessing step failed its gate (for example: no brain of plausible size was found).
+
+    `seen`: the message without the advice. `advice`: what to do, where commands differ in that; `advising` replaces it.
+    """
 
     exit_code = 4
+
+    def __init__(self, seen: str, advice: str = "") -> None:
+        super().__init__(f"{seen}; {advice}" if advice else seen)
+        self.seen, self.advice = seen, advice
 
 
 TIMES = ("time 1", "time 2")
@@ -46,7 +53,14 @@ def about(subject: str) -> Iterator[None]:
     try:
         yield
     except PreprocessingError as error:
-        raise PreprocessingError(f"{subject}: {error}") from error
+        raise PreprocessingError(f"{subject}: {error.seen}", error.advice) from error
+
+
+def advising(error: Exception, advice: str) -> Exception:
+    """Return the error with advice that fits the command, where it has one that does not fit all; else as it is."""
+    if isinstance(error, PreprocessingError) and error.advice:
+        return PreprocessingError(error.seen, advice)
+    return error
 
 
 class WeightsError(LesionwiseError):

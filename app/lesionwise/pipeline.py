@@ -1,7 +1,7 @@
 """The story of one case: files -> volumes -> preprocessing -> network -> lesions -> files."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -43,9 +43,17 @@ def segment_case(case: Case, settings: Settings, progress: Progress) -> dict[str
 
 
 def finish_case(
-    case: Case, prepared: PreparedCase, settings: Settings, engine: Engine, progress: Progress
+    case: Case,
+    prepared: PreparedCase,
+    settings: Settings,
+    engine: Engine,
+    progress: Progress,
+    before_writing: Callable[[Case], object] = lambda _: None,
 ) -> dict[str, Any]:
-    """Run the network over a prepared case, find the lesions, write the outputs; return as `segment_case`."""
+    """Run the network over a prepared case, find the lesions, write the outputs; return as `segment_case`.
+
+    `before_writing` is called when all is computed; what it raises goes through, and nothing is written.
+    """
     study, inside = prepared.study, prepared.inside
     probability, windows = predict(prepared.pair, inside, engine, progress)
     probability = to_output(in_order_of(probability, inside, prepared.brain), prepared)
@@ -80,6 +88,7 @@ def finish_case(
         with progress.step("drawing the report"):
             page = case_page(report, case_images(study, scans.pair, mask, probability))
     with progress.step("writing"):
+        before_writing(case)
         write_whole(writers(case, mask_file, probability, report, page, study.output), outdated_extras(case))
     progress.note(f"{len(lesions)} new lesions, {report['new_lesion_volume_mm3']:g} mm3")
     return report
@@ -123,12 +132,15 @@ def writers(
     page: str | None,
     like: Volume,
 ) -> dict[Path, Writer]:
-    """Return what writes each output that was asked for."""
-    outputs: dict[Path, Writer] = {case.output: lambda file: file.write(mask_file)}
+    """Return what writes each output that was asked for.
+
+    The table is first, and so gets its name while the others have none: a process that is killed between leaves no
+    mask that no table tells of.
+    """
+    outputs: dict[Path, Writer] = {table: json_writer(report) for table in case.tables}
+    outputs[case.output] = lambda file: file.write(mask_file)
     if case.probabilities:
         outputs[case.probabilities] = image_writer(case.probabilities, probability, like)
-    for table in case.tables:
-        outputs[table] = json_writer(report)
     if case.page and page is not None:
         outputs[case.page] = text_writer(page)
     return outputs

@@ -9,9 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lesionwise.challenge_layout import TIME1, TIME2, TRUTHS
-from lesionwise.errors import STALE, InputError, SomeCasesError, explain, trace
+from lesionwise.errors import STALE, InputError, SomeCasesError, advising, explain, trace
 from lesionwise.preprocess_case import REPORT, PreprocessCase
 from lesionwise.texts import visible
+
+MASK_ADVICE = "check the scans or preprocess this patient alone (-t1, -t2) with --brain-mask FILE"
+"""Where no brain is found: a folder has no option for brain masks."""
 
 PreprocessOne = Callable[[PreprocessCase], object]
 
@@ -85,7 +88,8 @@ def preprocess_patients(
         except Exception as error:
             failed[patient] = trace(error)
             stale = os.path.lexists(case.folder / REPORT)
-            complain(f"{patient} failed: {explain(error)[0]}{STALE if stale else ''}")
+            message, _ = explain(advising(error, MASK_ADVICE))
+            complain(f"{patient} failed: {message}{STALE if stale else ''}")
     if failed:
         raise SomeCasesError(
             f"{len(failed)} of {len(cases)} patients failed: {', '.join(failed)}; the reasons stand above",

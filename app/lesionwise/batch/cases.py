@@ -21,12 +21,16 @@ class Extras:
 
 @dataclass(frozen=True)
 class BatchCase:
-    """One case of a batch. `folder`: where its table and its page go. `problem`: why it cannot be computed, if so."""
+    """One case of a batch. `folder`: where its table and its page go. `problem`: why it cannot be computed, if so.
+
+    `mask_advice`: how it could be given a brain mask, where no brain is found.
+    """
 
     name: str
     case: Case
     folder: Path
     problem: str = ""
+    mask_advice: str = "segment this case alone with --brain-mask FILE"
 
 
 def planned(

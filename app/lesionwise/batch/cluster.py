@@ -5,6 +5,7 @@ each. They write the outputs; only what a report holds travels. A lost worker's 
 """
 
 import logging
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -27,6 +28,11 @@ from lesionwise.weights import named_weights, stated_weights
 
 CONNECTION_SECONDS = 30
 
+ADDRESS = re.compile(
+    r"((tcp|tls|ucx|ucxx|ws|wss)://)?(\[[0-9a-fA-F:.]+(%\w+)?\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})", re.ASCII
+)
+"""Of a scheduler; a host is a name, or an IP address, with brackets if of version 6."""
+
 GPU_RESOURCE = "GPU"
 """`dask worker --resources "GPU=1"` marks a worker that has a GPU to itself; with --device cuda only those work."""
 
@@ -40,25 +46,11 @@ _one_case_at_a_time = threading.Lock()
 def cluster(address: str, settings: Settings, progress: Progress, force: bool = False) -> Iterator[Computer]:
     """Connect to the scheduler at `address`, wait for a worker, and give the cluster.
 
-    Raises `UsageError` without the package distributed, `DeviceError` where the scheduler does not answer or no
-    worker can compute, and `WeightsError` of a worker.
+    Raises `UsageError` without the package distributed, `DeviceError` where the address is none, the scheduler does not
+    answer or no worker can compute, and `WeightsError` of a worker.
     """
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise UsageError(
-            "--scheduler needs Dask; install the extra lesionwise[cluster] (docs/cluster.md)"
-        ) from error
-    for logger in ("distributed", "distributed.client"):  # what they complain of is told here, in a line
-        logging.getLogger(logger).setLevel(logging.CRITICAL + 1)
     settings = replace(settings, weights=_absolute(named_weights(settings.weights)))
-    try:
-        client = Client(address, timeout=CONNECTION_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:  # TimeoutError is an OSError
-        raise DeviceError(
-            f"{address}: no Dask scheduler answers there; give --scheduler tcp://HOST:PORT"
-        ) from error
-    with client:
+    with _connected(address) as client:
         resources = {GPU_RESOURCE: 1} if settings.device == "cuda" else {}
         with progress.step("waiting for a worker" + (f" with {GPU_RESOURCE}" if resources else "")):
             computation = _ask_a_worker(client, settings, resources)
@@ -67,6 +59,47 @@ def cluster(address: str, settings: Settings, progress: Progress, force: bool = 
             return _computed(client, items, settings, computation, resources, force)
 
         yield Computer(computation, compute)
+
+
+def _connected(address: str) -> Any:
+    """Return a client of the scheduler at `address`. Raises `UsageError` and `DeviceError` as `cluster`."""
+    if not _is_address(address):
+        raise DeviceError(
+            f"{address}: this is no address of a Dask scheduler; give --scheduler tcp://HOST:PORT"
+        )
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise UsageError(
+            "--scheduler needs Dask; install the extra lesionwise[cluster] (docs/cluster.md)"
+        ) from error
+    for logger in ("distributed", "distributed.client"):  # what they complain of is told here, in a line
+        logging.getLogger(logger).setLevel(logging.CRITICAL + 1)
+    client: Any = Client.__new__(Client)  # in two steps: to have it, too, where the second one fails
+    try:
+        client.__init__(address, timeout=CONNECTION_SECONDS, set_as_default=False)
+    except OSError as error:  # TimeoutError is one
+        raise DeviceError(
+            f"{address}: no Dask scheduler answers there; give --scheduler tcp://HOST:PORT"
+        ) from error
+    except (ImportError, RuntimeError, TypeError, ValueError) as error:  # TLS or UCX is not set up
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DeviceError(
+            f"{address}: Dask cannot connect in this way ({reason}); set it up (docs/cluster.md), or give"
+            " --scheduler tcp://HOST:PORT"
+        ) from error
+    finally:
+        if client.status != "running":
+            client.status = (
+                "closed"  # or it would wait for a minute, when it is dropped, for what has not begun
+            )
+    return client
+
+
+def _is_address(text: str) -> bool:
+    """Tell whether a text has the form [SCHEME://]HOST:PORT, with a scheme that Dask knows between processes."""
+    found = ADDRESS.fullmatch(text)
+    return found is not None and 0 < int(found["port"]) < 2**16
 
 
 def _ask_a_worker(client: Any, settings: Settings, resources: Mapping[str, int]) -> dict[str, Any]:
@@ -142,11 +175,11 @@ def compute_on_worker(
             return CaseResult(item.name, FAILED, error=_otherwise(own, computation))
         try:
             report = None if force else finished_report(item.case, computation)
-        except InputError as error:  # somebody corrected its mask since the start
+        except InputError as error:  # somebody corrected its mask since the start, for one
             return CaseResult(item.name, FAILED, error=explain(error)[0], trace=trace(error))
         if report is not None:
             return CaseResult(item.name, DONE, report)
-        return compute_case(item, settings, engine, Display())
+        return compute_case(item, settings, engine, Display(), force)
 
 
 @lru_cache(maxsize=1)

@@ -10,10 +10,11 @@ from threading import Event
 from typing import Any
 
 from lesionwise.batch.cases import BatchCase
+from lesionwise.batch.resume import OthersWorkError, refuse_others_work
 from lesionwise.batch.tables import DONE, FAILED, CaseResult
 from lesionwise.case_description import describe_computation
 from lesionwise.engine import Engine, Settings
-from lesionwise.errors import STALE, InputError, explain, trace
+from lesionwise.errors import STALE, InputError, advising, explain, trace
 from lesionwise.files import make_folder
 from lesionwise.memory import free_bytes
 from lesionwise.pipeline import finish_case
@@ -41,10 +42,13 @@ class Computer:
 
 
 @contextmanager
-def this_machine(settings: Settings, progress: Progress, prefetch: bool | None = None) -> Iterator[Computer]:
+def this_machine(
+    settings: Settings, progress: Progress, prefetch: bool | None = None, force: bool = False
+) -> Iterator[Computer]:
     """Load the network and give this machine.
 
     `prefetch`: a case is prepared while the network is in the one before; None: where `overlap_pays` says so.
+    `force`: as `compute_case`.
 
     Raises `WeightsError` or `DeviceError`.
     """
@@ -55,7 +59,7 @@ def this_machine(settings: Settings, progress: Progress, prefetch: bool | None =
         prefetch = overlap_pays(engine.threads, free_bytes(CPU) / 1e9)
     way = _overlapping if prefetch else _in_turn
     yield Computer(
-        describe_computation(settings, engine), lambda items: way(items, settings, engine, display)
+        describe_computation(settings, engine), lambda items: way(items, settings, engine, display, force)
     )
 
 
@@ -64,18 +68,24 @@ def overlap_pays(threads: int, free_gb: float) -> bool:
     return threads > 1 and free_gb >= ROOM_FOR_TWO_CASES_GB
 
 
-def compute_case(item: BatchCase, settings: Settings, engine: Engine, display: Display) -> CaseResult:
-    """Compute a case; whatever goes wrong in it is its result."""
+def compute_case(
+    item: BatchCase, settings: Settings, engine: Engine, display: Display, force: bool
+) -> CaseResult:
+    """Compute a case; whatever goes wrong in it is its result. `force`: also others' work is replaced by its outputs."""
     record = Progress(display)
-    return _finish(item, lambda: _prepare(item, settings, engine, record), settings, engine, record)
+    return _finish(item, lambda: _prepare(item, settings, engine, record), settings, engine, record, force)
 
 
-def _in_turn(items: Sequence[BatchCase], settings: Settings, engine: Engine, display: Display) -> Results:
+def _in_turn(
+    items: Sequence[BatchCase], settings: Settings, engine: Engine, display: Display, force: bool
+) -> Results:
     for item in items:
-        yield compute_case(item, settings, engine, display)
+        yield compute_case(item, settings, engine, display, force)
 
 
-def _overlapping(items: Sequence[BatchCase], settings: Settings, engine: Engine, display: Display) -> Results:
+def _overlapping(
+    items: Sequence[BatchCase], settings: Settings, engine: Engine, display: Display, force: bool
+) -> Results:
     """Prepare each case in a thread while the case before it is in the network: two cases are in memory."""
     stop = Event()
     records = {item.name: Progress(_UntilStopped(stop)) for item in items}
@@ -93,7 +103,7 @@ def _overlapping(items: Sequence[BatchCase], settings: Settings, engine: Engine,
                 if following:
                     ahead[following.name] = pool.submit(prepare, following)
                 records[item.name].display = display
-                yield _finish(item, prepared.result, settings, engine, records[item.name])
+                yield _finish(item, prepared.result, settings, engine, records[item.name], force)
         finally:  # after an interruption the step that runs is waited for; nothing else could end it
             stop.set()
             wait(ahead.values())
@@ -137,12 +147,18 @@ def _finish(
     settings: Settings,
     engine: Engine,
     record: Progress,
+    force: bool,
 ) -> CaseResult:
     """Do the rest of it; an error, also of what `prepared` calls, is the case's result."""
+    # Checked at the start, too; but a mask may be corrected while a batch runs for a night.
+    check = (lambda _: None) if force else refuse_others_work
     try:
-        return CaseResult(item.name, DONE, finish_case(item.case, prepared(), settings, engine, record))
+        report = finish_case(item.case, prepared(), settings, engine, record, check)
+        return CaseResult(item.name, DONE, report)
+    except OthersWorkError as error:
+        return CaseResult(item.name, FAILED, error=explain(error)[0], trace=trace(error))
     except Exception as error:
-        message, _ = explain(error)
+        message, _ = explain(advising(error, f"check the scans or {item.mask_advice}"))
         if os.path.lexists(item.case.output):  # Path.exists would raise in a folder without permission
             message += STALE
         return CaseResult(item.name, FAILED, error=message, trace=trace(error))

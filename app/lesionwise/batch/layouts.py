@@ -6,6 +6,7 @@ Names come from files and folders and are taken as they are: they name results, 
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from lesionwise.batch.bids import bids_cases
@@ -61,7 +62,8 @@ def _challenge(source: Path, target: Path, extras: Extras) -> list[BatchCase]:
         if os.path.lexists(folder / TIME1) or os.path.lexists(folder / TIME2):
             mask = folder / extras.brain_mask_name if extras.brain_mask_name else None
             pair = folder / TIME1, folder / TIME2
-            cases.append(_in_one_folder(folder.name, pair, target / folder.name, extras, mask))
+            case = _in_one_folder(folder.name, pair, target / folder.name, extras, mask)
+            cases.append(replace(case, mask_advice="give --brain-mask-name NAME"))
     return cases
 
 

@@ -1,12 +1,18 @@
-"""Whether a case was finished before with the same inputs, weights and options, so that it need not run again."""
+"""Whether a case was finished before, so that it need not run again, and whether what is there may be replaced."""
 
+import os
 from collections.abc import Mapping
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from lesionwise.case_description import file_hashes
 from lesionwise.case_files import Case, also_written, earlier_report
 from lesionwise.errors import InputError
+
+
+class OthersWorkError(InputError):
+    """Computing a case would replace a file that no earlier start wrote."""
 
 
 def finished_report(case: Case, computation: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -17,20 +23,18 @@ def finished_report(case: Case, computation: Mapping[str, Any]) -> dict[str, Any
     tell. Current: the report's sha256 of each input and what `case_description.describe_computation` told then are what they
     are now.
 
-    Raises `InputError` where the mask is not the one that the report tells of, finished or not: computing would replace it.
+    Raises as `refuse_others_work`, finished or not: computing would replace it.
     """
+    refuse_others_work(case)
     report = earlier_report(case.table)
-    if report is None:
-        return None
-    _refuse_another_mask(case, report)
-    if not _can_be_told(report):
+    if report is None or not _can_be_told(report):
         return None
     if not all(path.is_file() and path.stat().st_size for path in case.outputs):
         return None
     if any(extra not in also_written(report) for extra in case.extras):
         return None
     facts = {key: value for key, value in computation.items() if key != "settings"}
-    if report.get("mask_sha256") is None or not _holds(report, facts):
+    if not _holds(report, facts):
         return None
     try:
         same = _holds(report["settings"], computation["settings"])
@@ -39,19 +43,37 @@ def finished_report(case: Case, computation: Mapping[str, Any]) -> dict[str, Any
         return None
 
 
-def _refuse_another_mask(case: Case, report: Mapping[str, Any]) -> None:
-    """Raise `InputError` where the mask is not the report's.
+def refuse_others_work(case: Case) -> None:
+    """Raise `OthersWorkError` where an output is there that the report of an earlier start does not tell of.
 
-    No run leaves it so, killed or not, because the report goes before its mask is replaced: it is somebody's work. Reports
-    of before they told the sha256 of their mask say nothing of it.
+    No run leaves one, killed or not, because the report gets its name while what else it tells of has none
+    (`pipeline.writers`): it is somebody's work, or the report is. Raises `InputError` where the mask cannot be read.
     """
-    told, mask = report.get("mask_sha256"), case.output
-    if told is None or not (mask.is_file() and mask.stat().st_size):
-        return
-    if file_hashes({"mask": mask})["mask"] != told:
-        raise InputError(
-            f"{mask}: this mask is not the one that was computed (corrected by hand?); move it away, or use --force"
+    report = earlier_report(case.table) or {}
+    told = report.get("mask_sha256")
+    known: list[Path | None] = [case.table] if told else []
+    if told and _is_there(case.output):
+        if file_hashes({"mask": case.output})["mask"] != told:
+            raise OthersWorkError(
+                f"{case.output}: this mask is not the one that was computed (corrected by hand?); move it away, or use"
+                " --force"
+            )
+        known.append(case.output)
+    written = also_written(report)
+    known += [path for name, path in case.extra_files.items() if name in written]
+    others = [str(path) for path in case.outputs if path not in known and _is_there(path)]
+    if others:
+        raise OthersWorkError(
+            f"{' and '.join(others)}: no report of an earlier start tells of this; move it away, or use --force"
         )
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether a file is there that holds something, or a link that leads nowhere (to what was not fetched)."""
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return os.path.lexists(path)
 
 
 def _holds(told: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:

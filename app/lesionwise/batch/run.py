@@ -34,7 +34,7 @@ def run_batch(
 ) -> list[CaseResult]:
     """Compute the cases that are not finished and current (with `force`, all) and return what became of each.
 
-    Without `force`, a case whose mask is not the one that was computed fails, so that nobody's work is replaced.
+    Without `force`, a case that has outputs which no earlier start wrote fails, so that nobody's work is replaced.
     The tables and the page in the folder `target` are written anew after each case, so that they are true also after an
     interruption, which goes through. Raises `InputError` where they cannot be written.
     """

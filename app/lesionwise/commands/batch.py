@@ -7,6 +7,7 @@ import click
 
 from lesionwise.commands.options import (
     FOLDER,
+    FilledText,
     debug_option,
     quiet_option,
     refuse_needless_extraction,
@@ -31,13 +32,14 @@ from lesionwise.texts import visible
 @click.option("--report", is_flag=True, help="Also make a page of each case to look at: report.html.")
 @click.option(
     "--brain-mask-name",
+    type=FilledText(),
     metavar="NAME",
     help="Use the brain mask of this name in each patient's folder (challenge layout).",
 )
 @click.option(
     "--force",
     is_flag=True,
-    help="Compute all cases, also finished ones; masks corrected by hand are replaced.",
+    help="Compute all cases, also finished ones; files that no batch wrote, such as corrected masks, are replaced.",
 )
 @click.option(
     "--prefetch/--no-prefetch",
@@ -47,6 +49,7 @@ from lesionwise.texts import visible
 )
 @click.option(
     "--scheduler",
+    type=FilledText(),
     metavar="ADDRESS",
     help="Compute on the Dask cluster whose scheduler is there: tcp://HOST:8786 (needs lesionwise[cluster]).",
 )
@@ -107,7 +110,7 @@ def command(
         opened = (
             cluster(scheduler, settings, progress, force)
             if scheduler
-            else this_machine(settings, progress, prefetch)
+            else this_machine(settings, progress, prefetch, force)
         )
         with opened as computer:
             if layout == "bids":

@@ -54,6 +54,17 @@ def whole_number_in(bounds: Bounds) -> click.IntRange:
     return click.IntRange(int(bounds.low), int(bounds.high))
 
 
+class FilledText(click.types.StringParamType):
+    """A text that says something; an empty one (of a shell variable that was not set) would count as an option left out."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text, or fail as click does for what is no value."""
+        text: str = super().convert(value, param, ctx)
+        if not text.strip():
+            self.fail("it is empty; give a value, or leave the option out", param, ctx)
+        return text
+
+
 Command = Callable[..., Any]
 
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Write nothing but errors.")

@@ -106,8 +106,8 @@ def gate_brain_masks(
 
 
 def not_a_brain(seen: str) -> PreprocessingError:
-    """Return the error that says what was found instead of a brain, and what to do."""
-    return PreprocessingError(f"brain extraction failed: {seen}; check the scans or give --brain-mask FILE")
+    """Return the error that says what was found instead of a brain, and what to do about one pair."""
+    return PreprocessingError(f"brain extraction failed: {seen}", "check the scans or give --brain-mask FILE")
 
 
 def _head_box(data: NDArray[np.float32], spacing_mm: NDArray[np.floating]) -> Box:

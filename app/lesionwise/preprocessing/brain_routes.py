@@ -33,7 +33,7 @@ def by_first_route(
     first_error: PreprocessingError | None = None
     for route in EXTRACTIONS[extraction]:
         if first_error:
-            warn(f"{first_error}; trying the {route}")
+            warn(f"{first_error.seen}; trying the {route}")
         try:
             return attempt(ROUTES[route]), route
         except PreprocessingError as error:
