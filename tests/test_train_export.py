@@ -45,7 +45,7 @@ def test_export_then_record_fills_manifest_and_card(run):
     assert manifest["validation"] == {}
     card = (run / "weights" / CARD).read_text()
     for text in (
-        "lesion above 0.4; a lesion must exceed 0.9 somewhere",
+        "lesion above 0.4; the mean log odds of a lesion's voxels must exceed those of 0.9.",
         "| A head (Someone 2020) | CC0 |",
         "train it",
         "Not measured yet",

@@ -27,6 +27,7 @@ from train.metric_network.placed_lesions import (
 from train.metric_network.softening import Softening, draw_softening, soften
 from train.metric_network.targets import SPACING_MM, bin_of, lesion_counts, patch_f1
 from train.patches import PatchSettings
+from train.sources import NO_PATIENTS
 
 SETTINGS = PairSettings(size=24, batch=4)
 
@@ -240,6 +241,7 @@ class MarkedSources:
 def test_recorded_outputs_are_held_out_with_the_pairs_that_they_are_from(tmp_path, monkeypatch):
     monkeypatch.setattr(record_outputs, "open_sources", lambda **_source: MarkedSources())
     monkeypatch.setattr(record_outputs, "load_network", lambda _file: None)
+    monkeypatch.setattr(record_outputs, "held_out_of", lambda _file: NO_PATIENTS)
     monkeypatch.setattr(record_outputs, "predict", lambda _network, images: images[:, 0])
     files = ["--checkpoint", str(tmp_path), "--output", str(tmp_path / "outputs.npz")]
     chosen = [*files, "--patches", "10", "--patch", "24"]
