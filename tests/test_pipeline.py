@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from small_case import new_lesions, write_case, write_weights
 from stored_otherwise import WAYS, dice, dice_mapped_back, store
 
@@ -19,8 +20,8 @@ from lesionwise import cli, pipeline, prepared_case, scan_pair
 from lesionwise.case_files import Case
 from lesionwise.engine import Engine, Settings
 from lesionwise.errors import InputError, PreprocessingError, UsageError
-from lesionwise.lesions import OperatingPoint, remove_small_lesions
-from lesionwise.pipeline import segment_case
+from lesionwise.lesions import OperatingPoint, find_lesions, label_lesions, remove_small_lesions
+from lesionwise.pipeline import carried, segment_case
 from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.preprocessing.registration import Registration
 from lesionwise.progress import Lines, Progress
@@ -330,3 +331,20 @@ def test_after_a_registration_the_mask_lies_on_the_grid_asked_for(
     else:
         np.testing.assert_array_equal(found.affine, image.affine if grid == "time1" else moved.affine)
         assert dice(voxels(output) > 0, new_lesions()) > 0.8
+
+
+def test_a_map_keeps_its_lesions_on_a_grid_that_lies_between_its_voxels():
+    # One that is sure, and one that is doubtful throughout. As means of probabilities the sure one's border would be half as
+    # likely, and the whole not sure enough.
+    probability = np.full((40, 40, 40), 1e-4, np.float32)
+    probability[8:12, 8:12, 8:12] = 0.97
+    probability[25:31, 25:31, 25:31] = 0.75
+    point, spacing_mm = OperatingPoint(0.27, 0.9), (1.0, 1.0, 1.0)
+    assert label_lesions(find_lesions(probability, spacing_mm, point), spacing_mm).max() == 1
+    for shift in ((0.5, 0.5, 0.5), (0.25, -0.25, 0.5)):
+        moved = carried(probability, lambda p, by=shift: ndimage.shift(p, by, order=1))
+        found = find_lesions(moved, spacing_mm, point)
+        assert label_lesions(found, spacing_mm).max() == 1
+        assert found[9:11, 9:11, 9:11].all()
+    assert not find_lesions(ndimage.shift(probability, (0.5, 0.5, 0.5), order=1), spacing_mm, point).any()
+    np.testing.assert_allclose(carried(probability, lambda p: p), probability, atol=2e-6)

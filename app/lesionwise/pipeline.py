@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from lesionwise.calibration import tempered
 from lesionwise.case_description import describe_case
@@ -16,7 +17,7 @@ from lesionwise.case_files import Case, outdated_extras
 from lesionwise.engine import Engine, Settings
 from lesionwise.files import Writer, content, json_writer, output_folder, text_writer, write_whole
 from lesionwise.inference import Windows, predict_in_memory
-from lesionwise.lesions import find_lesions, lesion_table
+from lesionwise.lesions import SUREST, find_lesions, lesion_table
 from lesionwise.memory import room_voxels
 from lesionwise.prepared_case import PreparedCase, PreparedPair, prepare_case, read_case
 from lesionwise.progress import Progress
@@ -102,7 +103,18 @@ def to_output(probability: Floats, prepared: PreparedCase) -> Floats:
     brain = study.mask_to_output(prepared.brain.data)
     if pair.brain and study.output is pair.time1:
         brain &= pair.brain.data
-    return np.where(brain, study.to_output(probability), np.float32(0))
+    return np.where(brain, carried(probability, study.to_output), np.float32(0))
+
+
+def carried(probability: Floats, to_grid: Callable[[Floats], Floats]) -> Floats:
+    """Return a map as `to_grid` interpolates its log odds; what lies outside is next to 0.
+
+    The mean of 0.999999 and 0.1 is 0.55, that of their log odds 0.997: on a grid that lies between the voxels every border
+    would make a lesion doubtful, and which lesions are sure enough would depend on the grid.
+    """
+    lowest = np.float32(logit(SUREST))
+    raised = logit(np.clip(probability, np.float32(SUREST), np.float32(1 - SUREST))) - lowest
+    return np.asarray(expit(to_grid(raised) + lowest), dtype=np.float32)
 
 
 def predict(pair: PreparedPair, brain: Volume, engine: Engine, progress: Progress) -> tuple[Floats, Windows]:
@@ -121,7 +133,7 @@ def predict(pair: PreparedPair, brain: Volume, engine: Engine, progress: Progres
             progress.warn(f"memory is short: the network saw windows of {edge} mm instead of the whole brain")
     with progress.step("resampling"):
         probability = tempered(probability, engine.weights.temperature)
-        return np.where(brain.data, pair.grid.to_scan(probability), np.float32(0)), windows
+        return np.where(brain.data, carried(probability, pair.grid.to_scan), np.float32(0)), windows
 
 
 def writers(
