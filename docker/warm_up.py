@@ -10,9 +10,8 @@ import numba
 
 MODULES = (
     "click", "concurrent.futures", "jinja2", "nibabel", "numpy", "rich.progress", "safetensors.torch", "scipy.fft",
-    "scipy.interpolate",
-    "scipy.ndimage", "scipy.optimize", "scipy.signal", "scipy.spatial", "scipy.stats", "SimpleITK", "threadpoolctl", "torch",
-    "torch.nn.functional", "torch.jit",
+    "scipy.interpolate", "scipy.ndimage", "scipy.optimize", "scipy.signal", "scipy.spatial", "scipy.stats", "SimpleITK",
+    "threadpoolctl", "torch", "torch.nn.functional", "torch.jit",
 )  # fmt: skip
 
 

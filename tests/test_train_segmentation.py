@@ -37,6 +37,16 @@ def random_metric_network(tmp_path_factory):
     return folder
 
 
+def six_patients(folder):
+    """Return a folder of patients 0 to 5, whose files are empty: of fold 1, patient 1 is held out."""
+    for number in range(6):
+        patient = folder / "data" / f"patient{number}"
+        patient.mkdir(parents=True)
+        for name in (TIME1, TIME2, GROUND_TRUTH):
+            (patient / name).touch()
+    return folder / "data"
+
+
 def log_of(folder):
     """Return the lines of a run's log without the times."""
     return [{k: v for k, v in line.items() if k not in TIMES} for line in read_log(folder)]
@@ -354,12 +364,8 @@ def test_the_best_network_outlives_a_kill_before_the_next_checkpoint(tmp_path):
 
 
 def test_a_run_goes_on_only_with_the_patients_that_it_held_out(tmp_path, monkeypatch):
-    for number in range(6):
-        folder = tmp_path / "data" / f"patient{number}"
-        folder.mkdir(parents=True)
-        for name in (TIME1, TIME2, GROUND_TRUTH):
-            (folder / name).touch()
-    run, fold = tmp_path / "run", {"data": tmp_path / "data", "fold": 1}
+    data = six_patients(tmp_path)
+    run, fold = tmp_path / "run", {"data": data, "fold": 1}
     train(options(run, steps=1, validation_patches=0, **fold))
     assert train(options(run, steps=2, validation_patches=0, **fold)).step == 2
     before = (run / CHECKPOINT).read_bytes()
@@ -468,11 +474,7 @@ def test_a_run_starts_from_no_network_that_learned_its_held_out_patients(tmp_pat
 
 @pytest.mark.parametrize("option", ["initial", "metric_network"])
 def test_both_networks_that_a_run_starts_from_are_asked_whom_they_held_out(tmp_path, option):
-    for number in range(6):
-        folder = tmp_path / "data" / f"patient{number}"
-        folder.mkdir(parents=True)
-        for name in (TIME1, TIME2, GROUND_TRUTH):
-            (folder / name).touch()
+    data = six_patients(tmp_path)
     other = HeldOut(("patient0", "patient5"))
     more = {"lesion_loss": "metric-network"} if option == "metric_network" else {}
     if option == "initial":
@@ -481,6 +483,6 @@ def test_both_networks_that_a_run_starts_from_are_asked_whom_they_held_out(tmp_p
         network = MetricNetwork("compact", PATCH, width=5)
         save_metric_network(tmp_path, network, network.state_dict(), step=1, held_out=other)
         start = tmp_path
-    chosen = options(tmp_path / "run", data=tmp_path / "data", fold=1, steps=1, **{option: start}, **more)
+    chosen = options(tmp_path / "run", data=data, fold=1, steps=1, **{option: start}, **more)
     with pytest.raises(UsageError, match="trained on patient1, which this run holds out"):
         training.train(chosen)

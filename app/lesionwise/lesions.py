@@ -7,13 +7,14 @@ strictly more than 3 mm3. Masks are indexed (x, y, z).
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
+from scipy.special import logit
 
 MINIMAL_VOLUME_MM3 = 3.0
 """A lesion is larger than this (Commowick et al., Sci. Rep. 2018, and the tool's default)."""
@@ -25,6 +26,8 @@ Spacing = tuple[float, float, float]
 """The size of a voxel in mm along x, y, z."""
 
 Box = tuple[slice, ...]
+
+AnyFloat = TypeVar("AnyFloat", bound=np.floating[Any])
 
 
 @dataclass(frozen=True)
@@ -118,10 +121,9 @@ def find_lesions(
     return inside
 
 
-def log_odds(probability: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Return the log odds of probabilities (n); those nearer to 0 or 1 than SUREST count as that near."""
-    p = np.clip(probability.astype(np.float64), SUREST, 1 - SUREST)
-    return np.asarray(np.log(p / (1 - p)))
+def log_odds(probability: NDArray[AnyFloat]) -> NDArray[AnyFloat]:
+    """Return the log odds of probabilities (any shape); those nearer to 0 or 1 than SUREST count as that near."""
+    return np.asarray(logit(np.clip(probability, SUREST, 1 - SUREST)))
 
 
 def lesion_table(

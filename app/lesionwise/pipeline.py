@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from lesionwise.calibration import tempered
 from lesionwise.case_description import describe_case
@@ -17,7 +17,7 @@ from lesionwise.case_files import Case, outdated_extras
 from lesionwise.engine import Engine, Settings
 from lesionwise.files import Writer, content, json_writer, output_folder, text_writer, write_whole
 from lesionwise.inference import Windows, predict_in_memory
-from lesionwise.lesions import SUREST, find_lesions, lesion_table
+from lesionwise.lesions import find_lesions, lesion_table, log_odds
 from lesionwise.memory import room_voxels
 from lesionwise.prepared_case import PreparedCase, PreparedPair, prepare_case, read_case
 from lesionwise.progress import Progress
@@ -112,9 +112,8 @@ def carried(probability: Floats, to_grid: Callable[[Floats], Floats]) -> Floats:
     The mean of 0.999999 and 0.1 is 0.55, that of their log odds 0.997: on a grid that lies between the voxels every border
     would make a lesion doubtful, and which lesions are sure enough would depend on the grid.
     """
-    lowest = np.float32(logit(SUREST))
-    raised = logit(np.clip(probability, np.float32(SUREST), np.float32(1 - SUREST))) - lowest
-    return np.asarray(expit(to_grid(raised) + lowest), dtype=np.float32)
+    lowest = log_odds(np.zeros((), np.float32))
+    return np.asarray(expit(to_grid(log_odds(probability) - lowest) + lowest), dtype=np.float32)
 
 
 def predict(pair: PreparedPair, brain: Volume, engine: Engine, progress: Progress) -> tuple[Floats, Windows]:
