@@ -3,6 +3,7 @@
 import gzip
 import os
 import tracemalloc
+from itertools import permutations, product
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +12,7 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given
 from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff
+from scipy.spatial.transform import Rotation
 
 from lesionwise import nifti
 from lesionwise.errors import InputError, UsageError
@@ -18,8 +20,11 @@ from lesionwise.files import write_whole
 from lesionwise.header_geometry import check_plausible
 from lesionwise.nifti import MAX_SIDE, MAX_VOXELS
 from lesionwise.volume import (
+    Volume,
     check_same_grid,
+    in_order_of,
     mask_writer,
+    on_grid,
     read_image,
     read_mask,
     read_volume,
@@ -363,6 +368,25 @@ def test_canonical_order_is_the_same_however_the_image_is_stored(tmp_path, codes
     np.testing.assert_array_equal(canonical.data, numbers())
     np.testing.assert_allclose(canonical.affine, ras.affine, atol=1e-5)
     np.testing.assert_allclose(canonical.spacing_mm, (0.9, 1.1, 1.5), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "turn_degrees", [(45, 0, 0), (0, 135, 0), (0, 0, 45), (0, 0, -135), (60 / 3**0.5,) * 3], ids=str
+)
+def test_a_tie_of_axes_is_broken_alike_in_all_48_ways_to_store_a_volume(turn_degrees):
+    turn = Rotation.from_rotvec(turn_degrees, degrees=True).as_matrix()
+    affine = nib.affines.from_matvec(turn * [1, 1.1, 1.3], [3, 4, 5])
+    data = numbers((3, 4, 5))
+    like = Volume(data, affine, nib.Nifti1Header())
+    expected = to_orientation(like, "LPS")
+    for order, flips in product(permutations(range(3)), product((1, -1), repeat=3)):
+        stored = np.stack([order, flips], axis=1)
+        as_stored = on_grid(apply_orientation(data, stored), affine @ inv_ornt_aff(stored, data.shape), like)
+        turned = to_orientation(as_stored, "LPS")
+        np.testing.assert_array_equal(turned.data, expected.data)
+        np.testing.assert_allclose(turned.affine, expected.affine, atol=1e-12)
+        assert turned.axis_codes == "LPS"
+        np.testing.assert_array_equal(in_order_of(turned.data, turned, as_stored), as_stored.data)
 
 
 # --- writing ---------------------------------------------------------------------------------------------

@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
-from nibabel.orientations import inv_ornt_aff, io_orientation
+from nibabel.orientations import inv_ornt_aff
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from lesionwise.errors import InputError
-from lesionwise.volume import Volume, on_grid
+from lesionwise.volume import Volume, nearest_axes, on_grid
 
 MARGIN_MM = 10.0
 """Room around both brains on the half-way grid."""
@@ -121,7 +121,7 @@ def resample(
 
 def _canonical_axes(volume: Volume) -> tuple[Matrix, NDArray[np.float64]]:
     """Return the axes nearest right, anterior, superior as a rotation, and the voxel sizes along them."""
-    affine = volume.affine @ inv_ornt_aff(io_orientation(volume.affine), volume.data.shape)
+    affine = volume.affine @ inv_ornt_aff(nearest_axes(volume.affine), volume.data.shape)
     left, _, right = np.linalg.svd(affine[:3, :3] / voxel_sizes(affine))
     return left @ right, voxel_sizes(affine)
 

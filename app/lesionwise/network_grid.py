@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from nibabel.affines import voxel_sizes
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
+from nibabel.orientations import apply_orientation, inv_ornt_aff, ornt_transform
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from lesionwise.network import PATCH_SIZE
+from lesionwise.volume import nearest_axes
 
 Floats = NDArray[np.float32]
 
@@ -84,7 +85,7 @@ def network_grid(
     """
     if not mask.any():
         raise ValueError("no grid can be laid over an empty mask")
-    orientation = io_orientation(affine)
+    orientation = nearest_axes(affine)
     canonical = apply_orientation(mask, orientation)
     canonical_affine = affine @ inv_ornt_aff(orientation, mask.shape)
     sizes_mm = voxel_sizes(canonical_affine)

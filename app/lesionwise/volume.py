@@ -5,20 +5,21 @@ Arrays are indexed (x, y, z) as stored.
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from nibabel.affines import voxel_sizes
 from nibabel.orientations import (
-    aff2axcodes,
     apply_orientation,
     axcodes2ornt,
     inv_ornt_aff,
-    io_orientation,
+    ornt2axcodes,
     ornt_transform,
 )
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from lesionwise.errors import InputError, LesionwiseError, PreprocessingError, UsageError
 from lesionwise.files import Writer, write_whole
@@ -36,6 +37,10 @@ GRID_TOLERANCE = 1e-4
 
 LARGEST_INTENSITY = 1e12
 """Greater numbers are no scanner's; their squares would overflow in single precision further on."""
+
+TIE_BREAK = Rotation.from_rotvec([1e-3, 2e-3, 4e-3]).as_matrix()
+"""So much (0.3 degrees) a volume is turned in thought before its axes are named, because at exactly 45 degrees rounding would
+decide. It turns about every axis along which one order of axes can tie with another: x, y, z and the diagonals."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Volume:
     @property
     def axis_codes(self) -> str:
         """The nearest anatomical direction of each axis, for example "RAS"."""
-        return "".join(aff2axcodes(self.affine))
+        return "".join(ornt2axcodes(nearest_axes(self.affine)))
 
 
 def read_volume(path: Path | str) -> Volume:
@@ -133,12 +138,25 @@ def check_same_grid(first: Volume, second: Volume, advice: str = "bring them on 
         raise InputError(f"{both}: the geometry differs (affines by {difference:.3g}); {advice}")
 
 
+def nearest_axes(affine: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return (3, 2) for each stored axis the anatomical axis that it is nearest to, and 1 or -1 for the direction along it.
+
+    As nibabel's `io_orientation`, which lets the first stored axis choose first. Here the three together are as near as can
+    be (the sum of their cosines is largest), so that the same voxels stored otherwise get the same names.
+    """
+    left, _, right = np.linalg.svd(affine[:3, :3] / voxel_sizes(affine))
+    directions = TIE_BREAK @ left @ right
+    orders = [list(order) for order in permutations(range(3))]
+    nearest = max(orders, key=lambda order: float(np.abs(directions[order, range(3)]).sum()))
+    return np.stack([nearest, np.sign(directions[nearest, range(3)])], axis=1)
+
+
 def to_orientation(volume: Volume, axis_codes: str) -> Volume:
     """Return the volume with axes permuted and flipped to run (nearest) as named, for example "LPS".
 
     Its voxels are a view of the volume's: nothing is copied.
     """
-    orientation = ornt_transform(io_orientation(volume.affine), axcodes2ornt(axis_codes))
+    orientation = ornt_transform(nearest_axes(volume.affine), axcodes2ornt(axis_codes))
     data = apply_orientation(volume.data, orientation)
     affine = volume.affine @ inv_ornt_aff(orientation, volume.data.shape)
     turned = on_grid(data, affine, volume)
@@ -159,7 +177,7 @@ def on_grid(data: NDArray[Any], affine: NDArray[np.float64], like: Volume) -> Vo
 
 def in_order_of(array: NDArray[Any], current: Volume, wanted: Volume) -> NDArray[Any]:
     """Return an array that lies as `current` with its axes permuted and flipped to lie as `wanted`."""
-    turn = ornt_transform(io_orientation(current.affine), io_orientation(wanted.affine))
+    turn = ornt_transform(nearest_axes(current.affine), nearest_axes(wanted.affine))
     return np.ascontiguousarray(apply_orientation(array, turn))
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lesionwise.errors import TIMES, PreprocessingError, WeightsError
+from lesionwise.volume import nearest_axes
 
 HEAD_MARGIN_MM = 10.0
 SMALLEST_HEAD_PART = 0.01  # of all bright voxels; smaller components are specks in the background
@@ -65,7 +66,7 @@ def extract_brain(
     Raises PreprocessingError where no head or no brain in one piece is found, WeightsError where deepbet's
     networks are missing or changed.
     """
-    to_canonical = orientations.io_orientation(affine)
+    to_canonical = nearest_axes(affine)
     canonical = np.ascontiguousarray(orientations.apply_orientation(data, to_canonical), dtype=np.float32)
     canonical_affine = affine @ orientations.inv_ornt_aff(to_canonical, data.shape)
 
