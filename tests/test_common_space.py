@@ -101,6 +101,60 @@ def test_both_scans_are_interpolated_alike():
     np.testing.assert_allclose(space.to_time2[:3, 3], (0.25, 0, 0), atol=1e-12)
 
 
+@pytest.mark.parametrize("shift", [(0.5, 0, 0), (0, 0, -0.5), (0.3, -1.6, 0.5)])
+def test_interpolation_leaves_both_scans_the_same_noise(shift):
+    grid, noise = centred((1, 1, 1)), np.random.default_rng(1)
+    time1, time2 = (volume(noise.normal(size=SHAPE).astype(np.float32), grid) for _ in range(2))
+    brain = volume(np.ones(SHAPE, dtype=bool), grid)
+    space = halfway_space(brain, brain, motion(0, shift=shift))
+    seen = ndimage.binary_erosion(space.mask(brain, space.to_time1).data, iterations=3)
+    first = space.scan(time1, space.to_time1).data[seen].var()
+    second = space.scan(time2, space.to_time2).data[seen].var()
+    assert first == pytest.approx(second, rel=0.03)
+    if np.count_nonzero(shift) == 1:  # of two neighbours, a quarter and three quarters
+        assert first == pytest.approx(0.25**2 + 0.75**2, rel=0.03)
+
+
+@pytest.mark.parametrize("steps", [(0, 0, 0), (1, 0, 0), (-3, 2, 1)])
+def test_scans_whole_voxels_apart_are_not_interpolated(steps):
+    spacing = np.array((0.72, 0.9, 3.0))
+    grid = motion(25) @ centred(spacing)
+    moved = np.eye(4)
+    moved[:3, 3] = grid[:3, :3] @ steps
+    scan = volume(np.random.default_rng(1).random(SHAPE, dtype=np.float32), grid)
+    brain = volume(np.ones(SHAPE, dtype=bool), grid)
+    space = halfway_space(brain, brain, moved)
+    for to_scan in (space.to_time1, space.to_time2):
+        there = space.scan(scan, to_scan)
+        inside = space.mask(brain, to_scan).data
+        assert np.array_equal(np.sort(there.data[inside]), np.sort(scan.data.ravel()))
+        np.testing.assert_array_equal(space.back(there.data, scan, to_scan), scan.data)
+
+
+@pytest.mark.parametrize("spacing2", [(1, 1, 1), (1.2, 1, 3)])
+@pytest.mark.parametrize("degrees", [0, 7])
+@pytest.mark.parametrize("shift", [(0, 0, 0), (0.5, -1.5, 0.5), (0.25, 0, 0.75), (3.1, 0.4, -2.2)])
+def test_swapped_scans_meet_on_the_same_grid(spacing2, degrees, shift):
+    moved = motion(degrees, shift=shift)
+    grid1, grid2 = centred((1, 1, 1)), centred(spacing2)
+    brain1, brain2 = (volume(blob(grid, (0, 0, x)) > 20, grid) for grid, x in ((grid1, 0), (grid2, 0.5)))
+    space, swapped = halfway_space(brain1, brain2, moved), halfway_space(brain2, brain1, inverse(moved))
+    assert space.shape == swapped.shape
+    np.testing.assert_allclose(space.affine, swapped.affine, atol=1e-9)
+    np.testing.assert_allclose(space.to_time1, swapped.to_time2, atol=1e-12)
+
+
+def test_the_grid_holds_both_brains_and_their_margin():
+    moved = motion(12, shift=(7, -3, 2))
+    brain1, brain2 = (volume(blob(grid) > 20, grid) for grid in (centred((1, 1, 1)), centred((1.2, 1, 2))))
+    space = halfway_space(brain1, brain2, moved)
+    for brain, to_scan in ((brain1, space.to_time1), (brain2, space.to_time2)):
+        to_grid = inverse(to_scan @ space.affine) @ brain.affine
+        voxels = nib.affines.apply_affine(to_grid, np.argwhere(brain.data))
+        assert np.all(voxels >= 10 - 1e-6)  # voxels of 1 mm
+        assert np.all(voxels <= np.array(space.shape) - 1 - 10 + 1e-6)
+
+
 def test_what_a_scan_does_not_reach_is_zero():
     ones = np.ones((5, 5, 5), np.float32)
     moved = resample(ones, np.eye(4), motion(0, shift=(2, 0, 0)), (5, 5, 5), np.eye(4))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.affines import apply_affine, from_matvec, voxel_sizes
 from nibabel.orientations import inv_ornt_aff
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -56,7 +56,7 @@ class HalfwaySpace:
 
 
 def halfway_space(brain1: Volume, brain2: Volume, time1_to_time2: Matrix) -> HalfwaySpace:
-    """Lay a grid around both brains half-way between two scans.
+    """Lay a grid around both brains half-way between two scans, which meets the voxels of both alike.
 
     `brain1`, `brain2`: masks on the grids of the scans; `time1_to_time2`: a rigid motion (4 x 4, mm). Along each
     axis the voxels are as fine as the finer scan's. Raises `InputError` where the grid would be far too large.
@@ -69,21 +69,23 @@ def halfway_space(brain1: Volume, brain2: Volume, time1_to_time2: Matrix) -> Hal
     axes = (first * (first.inv() * second) ** 0.5).as_matrix()
     spacing = np.maximum(np.minimum(spacing1, spacing2), SMALLEST_SPACING_MM)
 
-    points = [
-        apply_affine(inverse(to_scan), apply_affine(brain.affine, _corner_voxels(brain.data))) @ axes
-        for brain, to_scan in ((brain1, to_time1), (brain2, to_time2))
-    ]
+    # In mm along the axes of the grid:
+    along_axes = from_matvec(axes.T)
+    scan1, scan2 = along_axes @ half @ brain1.affine, along_axes @ inverse(half) @ brain2.affine
+    points = [apply_affine(m, _corner_voxels(b.data)) for m, b in ((scan1, brain1), (scan2, brain2))]
     low = np.min([p.min(axis=0) for p in points], axis=0) - MARGIN_MM
     high = np.max([p.max(axis=0) for p in points], axis=0) + MARGIN_MM
-    sizes = np.ceil((high - low) / spacing).astype(int) + 1
+    anchor = _midway(scan1, scan2, (low + high) / 2)
+    # Rounded first: the margin is often a whole number of voxels.
+    before = np.ceil(np.round((anchor - low) / spacing, 6))
+    after = np.ceil(np.round((high - anchor) / spacing, 6))
+    sizes = (before + after).astype(int) + 1
     if np.prod(sizes.astype(float)) > MAX_VOXELS:
         raise InputError(
             f"{brain1.name} and {brain2.name}: their common grid would have {' x '.join(map(str, sizes))} voxels; "
             "check the voxel sizes in their headers"
         )
-    affine = np.eye(4)
-    affine[:3, :3] = axes * spacing
-    affine[:3, 3] = axes @ low
+    affine = from_matvec(axes * spacing, axes @ (anchor - before * spacing))
     return HalfwaySpace((int(sizes[0]), int(sizes[1]), int(sizes[2])), affine, to_time1, to_time2)
 
 
@@ -112,11 +114,30 @@ def resample(
 
     `motion` (4 x 4, mm) brings a point of the new grid's space to the space of the array.
     """
-    to_voxel = inverse(affine) @ motion @ grid_affine
+    # Rounded, so that a grid that meets the voxels meets the outermost, too: a hair beyond them is outside.
+    to_voxel = np.round(inverse(affine) @ motion @ grid_affine, 10)
     resampled: NDArray[np.float32] = ndimage.affine_transform(
         array, to_voxel[:3, :3], to_voxel[:3, 3], tuple(shape), output=np.float32, order=1, mode=outside
     )
     return resampled
+
+
+def _midway(voxels1: Matrix, voxels2: Matrix, point: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the middle (3, mm) between two voxel centres, one of each scan, that are as close as any around a point.
+
+    `voxels1`, `voxels2`: 4 x 4, voxel indices to mm. A grid of such voxels through that middle is as far from the voxels of
+    the one scan as of the other, so that interpolation smooths both alike, and neither where their voxels coincide.
+    """
+    block = np.argwhere(np.ones((3, 3, 3))) - 1
+    near1, near2 = (
+        apply_affine(voxels, np.rint(apply_affine(inverse(voxels), point)) + block)
+        for voxels in (voxels1, voxels2)
+    )
+    apart = np.linalg.norm(near1[:, None] - near2, axis=-1).ravel()
+    middles = ((near1[:, None] + near2) / 2).reshape(-1, 3)
+    # A point may be as near to two middles, but a little beside it is not; so swapped scans get the same grid.
+    beside = np.linalg.norm(middles - (point + 0.05), axis=-1)
+    return np.asarray(middles[np.lexsort((beside, apart.round(6)))[0]])
 
 
 def _canonical_axes(volume: Volume) -> tuple[Matrix, NDArray[np.float64]]:
