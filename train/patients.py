@@ -28,7 +28,7 @@ BRIGHT = 1.4
 """The challenge marks no old lesions. Voxels of time 1 this much above the commonest intensity, inside the brain, stand in."""
 INSIDE_VOXELS = 4
 
-PREPARATION = 2
+PREPARATION = 3
 """Of what the cache keeps: one more where `prepare` makes something else of the same files."""
 
 

@@ -15,13 +15,13 @@ from lesionwise.preprocessing.brain_routes import DEFAULT_EXTRACTION, Extractor,
 from lesionwise.preprocessing.field_of_view import seen_by_both
 from lesionwise.preprocessing.registration import Registration, register
 from lesionwise.progress import Progress
-from lesionwise.volume import Volume, check_same_grid, read_mask, read_volume
+from lesionwise.volume import Volume, check_same_grid, in_order_of, read_mask, read_volume, to_orientation
 
 WORKING_ORDER = "LPS"
 """How axes run while images are computed with, so that the way a file is stored changes nothing.
 
-Bias correction and denoising depend a little on the order of the voxels. In this order, the usual one of
-scans converted from DICOM, they equal Anima's on the file as stored.
+Bias correction, denoising and what lays heads over each other (registration, the atlas) depend a little on the order of
+the voxels. In this order, the usual one of scans converted from DICOM, the first two equal Anima's on the file as stored.
 """
 
 REGISTER_ADVICE = "add --register, or bring them on one grid with another tool"
@@ -119,7 +119,8 @@ def prepare_study(
         return Study(pair.time1, pair.time2, brain, pair.time1, route)
 
     with progress.step("registering"):
-        registration = register(pair.time1, pair.time2, threads)
+        fixed, moving = (to_orientation(scan, WORKING_ORDER) for scan in (pair.time1, pair.time2))
+        registration = register(fixed, moving, threads)
     with progress.step("finding the brain"):
         if pair.brain:
             (space, brain), route = _given_halfway(pair, pair.brain, registration), "given"
@@ -161,11 +162,13 @@ def find_brain(
 def _extract_both(
     time1: Volume, time2: Volume, extract: Extractor, threads: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return the brain mask of each scan on its own grid."""
+    """Return the brain mask of each scan on its own grid, as it is stored."""
     masks = []
     for name, scan in zip(TIMES, (time1, time2), strict=True):
+        turned = to_orientation(scan, WORKING_ORDER)
         with about(name):
-            masks.append(extract(scan.data, scan.affine, threads))
+            mask = extract(turned.data, turned.affine, threads)
+        masks.append(in_order_of(mask, turned, scan))
     return masks[0], masks[1]
 
 

@@ -4,8 +4,9 @@ The lateral ventricles are the scan's own: the dark voxels where the template ha
 differs most between patients. Cortex, brainstem and cerebellum are the template's, and as good as an affine map is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -20,8 +21,9 @@ from lesionwise.preprocessing.atlas import affine_to_atlas, painted_brain
 from lesionwise.preprocessing.itk_threads import itk_threads
 from lesionwise.progress import Progress
 from lesionwise.report.places import BrainMaps, CasePlaces, place_lesions
-from lesionwise.scan_pair import Study
+from lesionwise.scan_pair import WORKING_ORDER, Study
 from lesionwise.simulation.anatomy import template_affine, template_maps
+from lesionwise.volume import Volume, to_orientation
 
 POOREST_OVERLAP = 0.85
 """With less overlap of the two brains (Dice) than this, places are not to be believed."""
@@ -61,11 +63,14 @@ def place_case(study: Study, mask: Mask, threads: int, progress: Progress) -> Ca
     None, with a warning, where the template does not lie well enough on the brain to tell.
     """
     output = study.output
-    scan = study.to_output(study.time2.data)
-    brain = study.mask_to_output(study.brain.data)
+
+    def turned(array: NDArray[Any]) -> Volume:
+        return to_orientation(replace(output, data=array), WORKING_ORDER)
+
+    scan, brain = turned(study.to_output(study.time2.data)), turned(study.mask_to_output(study.brain.data))
     try:
         with itk_threads(threads):
-            found = maps_on_scan(scan, brain, output.affine)
+            found = maps_on_scan(scan.data, brain.data, scan.affine)
     except PreprocessingError:
         progress.warn("the atlas could not be laid over the brain, so that places of lesions are not given")
         return None
@@ -75,8 +80,8 @@ def place_case(study: Study, mask: Mask, threads: int, progress: Progress) -> Ca
             " so that places of lesions are not given"
         )
         return None
-    labels = label_lesions(mask, output.spacing_mm)
-    return CasePlaces(place_lesions(labels, found.maps, output.spacing_mm), found.overlap)
+    labels = turned(label_lesions(mask, output.spacing_mm))  # turned last: their numbers are the table's
+    return CasePlaces(place_lesions(labels.data, found.maps, labels.spacing_mm), found.overlap)
 
 
 def maps_on_scan(scan: NDArray[np.float32], brain: Mask, affine: NDArray[np.float64]) -> ScanMaps:
