@@ -46,10 +46,11 @@ class Places:
         walls = ndimage.binary_dilation(self.ventricles) & tissue
         self.walls = np.flatnonzero(walls & (anatomy.lesion_prior > 0))
         # Most of what is fluid deep in the brain and no lateral ventricle has walls without lesions.
-        self.wall_weights = np.cumsum(anatomy.lesion_prior.ravel()[self.walls] ** 2)
+        # Sums of a million weights in float32 stop growing, and what is light is never drawn.
+        self.wall_weights = np.cumsum(anatomy.lesion_prior.ravel()[self.walls] ** 2, dtype=np.float64)
         self.rim_share = rim_share if len(self.walls) else 0.0
         self.voxels = np.flatnonzero(weight)
-        self.cumulative = np.cumsum(weight[self.voxels])
+        self.cumulative = np.cumsum(weight[self.voxels], dtype=np.float64)
         # Distractors: brighter spots that are no lesions (flow in fluid, vessels, cortex, residue of dura).
         self.other = np.flatnonzero(ndimage.binary_dilation(anatomy.brain, iterations=3) & ~tissue)
 
