@@ -48,6 +48,21 @@ def test_a_stray_negative_voxel_does_not_move_the_peak(stray):
     assert kde_peak(np.append(values, stray)) == pytest.approx(kde_peak(values), rel=0.05)
 
 
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.49])
+@pytest.mark.parametrize("fill", [0.0, 0.003, -1.0, 20.0, 200.0])
+def test_what_the_scan_did_not_reach_or_clipped_is_not_the_commonest_intensity(fill, share):
+    values = brain_values(1)  # peak near 1000, 99th percentile near 1500
+    filled = np.append(values, np.full(round(len(values) * share / (1 - share)), fill))
+    assert kde_peak(filled) == pytest.approx(kde_peak(values), rel=0.04)
+
+
+def test_the_flank_of_a_dark_peak_is_no_peak():
+    values = brain_values(1)
+    # At 0.15 of the 99th percentile, about 220, it is commoner than anything in the brain.
+    air = np.random.default_rng(0).normal(150, 40, 20_000)
+    assert kde_peak(np.append(values, air)) == pytest.approx(kde_peak(values), rel=0.04)
+
+
 @given(st.floats(1e-3, 1e4))
 def test_normalising_takes_the_unit_away(scale):
     values = brain_values(2).reshape(-1, 2, 1)
@@ -73,9 +88,10 @@ def test_normalised_brain_has_its_peak_at_one_and_the_outside_does_not_count():
         (np.zeros(50), "run from 0 to 0"),
         (np.full(50, 7.0), "run from 7 to 7"),
         (-brain_values(4), "run from -"),
-        (np.append(np.full(1000, -3.0), np.arange(100)), "is -"),
+        (np.append(np.full(1000, -3.0), np.arange(100)), "half of the intensities .* are -3"),
+        (-np.log(np.linspace(1, 1e-4, 10_000)), "no intensity above 0.689"),
     ],
-    ids=["nothing", "zeros", "constant", "negative", "mostly negative"],
+    ids=["nothing", "zeros", "constant", "negative", "mostly negative", "fewer the brighter"],
 )
 def test_what_cannot_be_normalised_is_refused(values, said):
     with pytest.raises(PreprocessingError, match=said) as error:
