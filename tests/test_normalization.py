@@ -1,21 +1,29 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lesionwise.errors import PreprocessingError
 from lesionwise.preprocessing.normalization import kde_peak, normalize
 
 
-def direct_kde_peak(values: np.ndarray) -> float:
-    """The published recipe with a kernel on every value."""
+def direct_kde(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The published recipe with a kernel on every value: the intensities, and the density at each."""
     q = np.percentile(values, 99)
     kept = values[values <= q]
     bandwidth = q / 80
     grid = np.linspace(kept.min() - 3 * bandwidth, kept.max() + 3 * bandwidth, 80)
-    density = [np.exp(-0.5 * ((x - kept) / bandwidth) ** 2).sum() for x in grid]
-    return float(grid[np.argmax(density)])
+    return grid, np.array([np.exp(-0.5 * ((x - kept) / bandwidth) ** 2).sum() for x in grid])
+
+
+def check_peak(values: np.ndarray) -> None:
+    """Check that the peak is one of the grid's intensities, and as high as any: two may be equal but for the binning."""
+    grid, density = direct_kde(values)
+    peak = kde_peak(values)
+    nearest = np.abs(grid - peak).argmin()
+    assert peak == pytest.approx(grid[nearest], rel=1e-3)
+    assert density[nearest] == pytest.approx(density.max(), rel=1e-3)
 
 
 def brain_values(seed: int, scale: float = 100.0) -> np.ndarray:
@@ -26,9 +34,9 @@ def brain_values(seed: int, scale: float = 100.0) -> np.ndarray:
 
 
 @given(st.integers(0, 2**32 - 1))
+@example(1565)  # as high to a ten-thousandth at two intensities
 def test_binning_does_not_move_the_peak(seed):
-    values = brain_values(seed)
-    assert kde_peak(values) == pytest.approx(direct_kde_peak(values), rel=1e-3)
+    check_peak(brain_values(seed))
 
 
 def test_the_peak_is_the_commonest_intensity():
@@ -105,5 +113,4 @@ def test_real_time_points_have_the_direct_estimates_peak(shared):
     golden = shared / "golden" / "preprocessing"
     mask = nib.load(golden / "brain_mask.nii.gz").get_fdata() > 0
     for time_point in ("time01", "time02"):
-        values = nib.load(golden / f"{time_point}_n4_nlm.nii.gz").get_fdata()[mask]
-        assert kde_peak(values) == pytest.approx(direct_kde_peak(values), rel=1e-3)
+        check_peak(nib.load(golden / f"{time_point}_n4_nlm.nii.gz").get_fdata()[mask])
