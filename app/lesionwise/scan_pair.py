@@ -12,7 +12,7 @@ from lesionwise.common_space import HalfwaySpace, halfway_space, inverse, resamp
 from lesionwise.errors import TIMES, InputError, PreprocessingError, about
 from lesionwise.preprocessing.brain_extraction import gate_brain_masks, not_a_brain
 from lesionwise.preprocessing.brain_routes import DEFAULT_EXTRACTION, Extractor, by_first_route
-from lesionwise.preprocessing.field_of_view import seen_by_both
+from lesionwise.preprocessing.field_of_view import reached, seen_by_both
 from lesionwise.preprocessing.registration import Registration, register
 from lesionwise.progress import Progress
 from lesionwise.volume import Volume, check_same_grid, in_order_of, read_mask, read_volume, to_orientation
@@ -218,9 +218,12 @@ def leave_out_unseen(time1: Volume, time2: Volume, brain: Volume, progress: Prog
     unseen_ml = float(brain.data.sum() - seen.sum()) * time1.voxel_mm3 / 1000
     if not seen.any():
         scans = zip(TIMES, (time1, time2), strict=True)
-        empty = " and ".join(name for name, scan in scans if not scan.data[brain.data].any())
+        empty = " and ".join(
+            name for name, scan in scans if not reached(scan.data, brain.data, scan.voxel_mm3).any()
+        )
         raise PreprocessingError(
-            f"inside the brain mask {empty or 'one of the scans'} is zero everywhere; check the scans and the mask"
+            f"inside the brain mask {empty or 'one of the scans'} is empty (0, or the lowest number of the image); "
+            "check the scans and the mask"
         )
     if unseen_ml > 0:
         progress.warn(f"{unseen_ml:.1f} ml of the brain are not in both scans and were not searched")
