@@ -233,6 +233,42 @@ def test_of_a_patient_that_fails_it_is_said_that_earlier_outputs_are_left(
     assert not told["patient002"]
 
 
+def test_a_brain_mask_that_was_corrected_by_hand_is_left_and_told(run, patients, known_brain, tmp_path):
+    quick = ("-o", tmp_path / "out", "--no-denoise", "--no-bias-correction", "--quiet")
+    run(patients, *quick)
+    corrected = tmp_path / "out" / "patient001" / BRAIN_MASK
+    by_hand = voxels(corrected).copy()
+    by_hand[:16] = 0
+    nib.save(nib.Nifti1Image(by_hand, nib.load(corrected).affine), corrected)
+    before = corrected.read_bytes()
+    _, err = run(patients, *quick)
+    assert f"{corrected}: this brain mask is not the one that was written" in err
+    assert corrected.read_bytes() == before
+    assert "patient003" not in err  # its mask is as it was written: done again
+    corrected.rename(tmp_path / "corrected.nii.gz")
+    first = ("-t1", patients / "patient001" / TIME1, "-t2", patients / "patient001" / TIME2)
+    code, err = run(*first, "-o", corrected.parent, *quick[2:], "--brain-mask", tmp_path / "corrected.nii.gz")
+    assert code == 0, err
+    np.testing.assert_array_equal(voxels(corrected), by_hand)
+
+
+def test_a_brain_mask_that_is_corrected_meanwhile_is_left(run, case, tmp_path, monkeypatch):
+    quick = ("-t1", case[0], "-t2", case[1], "-o", tmp_path / "out", "--no-denoise", "--no-bias-correction")
+    monkeypatch.setattr(scan_pair, "find_brain", lambda *_: (brain(), "learned"))
+    assert run(*quick)[0] == 0
+    mask = tmp_path / "out" / BRAIN_MASK
+
+    def found_while_somebody_corrects(*_):
+        mask.write_bytes(b"corrected")
+        return brain(), "learned"
+
+    monkeypatch.setattr(scan_pair, "find_brain", found_while_somebody_corrects)
+    code, err = run(*quick)
+    assert code == 3
+    assert "corrected by hand?" in err
+    assert mask.read_bytes() == b"corrected"
+
+
 @pytest.fixture
 def known_registration(monkeypatch):
     """The scans lie on each other already, and the brain is known."""

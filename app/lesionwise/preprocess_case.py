@@ -1,5 +1,6 @@
 """The story of `lesionwise preprocess`: two scans in, the images that a network would be given and the brain mask out."""
 
+import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,10 +11,19 @@ from typing import Any, BinaryIO
 import torch
 
 from lesionwise import __version__
+from lesionwise.case_description import file_hashes
 from lesionwise.case_files import earlier_report
 from lesionwise.challenge_layout import BRAIN_MASK, TIME1, TIME2, TRUTHS
-from lesionwise.errors import UsageError
-from lesionwise.files import Writer, check_outputs, json_writer, output_folder, unchanged, write_whole
+from lesionwise.errors import InputError, UsageError
+from lesionwise.files import (
+    Writer,
+    check_outputs,
+    content,
+    json_writer,
+    output_folder,
+    unchanged,
+    write_whole,
+)
 from lesionwise.preprocessing.brain_routes import DEFAULT_EXTRACTION
 from lesionwise.preprocessing.recipe import CPU, DEFAULT_RECIPE, RECIPES, Recipe, preprocess_pair
 from lesionwise.progress import Progress
@@ -86,10 +96,12 @@ def preprocess_case(case: PreprocessCase, options: Options, progress: Progress) 
     """Preprocess one case, write its outputs into its folder and return what the report holds.
 
     The images are float32 on the grid of the scans, with the header geometry of each, or on the
-    half-way grid. The folder is made where it is missing. Raises the errors of `lesionwise.errors`.
+    half-way grid. The folder is made where it is missing. Raises the errors of `lesionwise.errors`, and where the
+    brain mask of an earlier run was corrected since.
     """
     with output_folder(case.folder):
         check_outputs(case.outputs, case.inputs)
+        _refuse_corrected_mask(case)
         return _preprocess(case, options, progress)
 
 
@@ -117,11 +129,14 @@ def _preprocess(case: PreprocessCase, options: Options, progress: Progress) -> d
             template,
             options.device,
         )
+    mask_path = case.folder / BRAIN_MASK
+    mask_file = content(mask_writer(mask_path, study.brain.data, study.time1))
     report = {
         "lesionwise": __version__,
         "preprocessing": list(options.recipe.steps),
         **study.as_json(),
         "brain_volume_ml": round(float(study.brain.data.sum()) * study.brain.voxel_mm3 / 1000, 1),
+        "brain_mask_sha256": hashlib.sha256(mask_file).hexdigest(),
         "warnings": progress.warnings,
         "threads": options.threads,
         "device": options.device.type,
@@ -136,12 +151,25 @@ def _preprocess(case: PreprocessCase, options: Options, progress: Progress) -> d
         for name, image, scan in ((TIME1, images[0], study.time1), (TIME2, images[1], study.time2)):
             path = case.folder / name
             writers[path] = image_writer(path, in_order_of(image, inside, scan), scan)
-        mask_path = case.folder / BRAIN_MASK
-        writers[mask_path] = mask_writer(mask_path, study.brain.data, study.time1)
-        for name, content in copies.items():
-            writers[case.folder / name] = partial(_write_bytes, content=content)
+        for path, whole in {
+            mask_path: mask_file,
+            **{case.folder / name: copies[name] for name in copies},
+        }.items():
+            writers[path] = partial(_write_bytes, whole=whole)
+        _refuse_corrected_mask(case)  # again: it took minutes
         write_whole(writers, _outdated_copies(case))
     return report
+
+
+def _refuse_corrected_mask(case: PreprocessCase) -> None:
+    """Raise `InputError` where the brain mask in the folder is not the one that its report tells of."""
+    told = (earlier_report(case.folder / REPORT) or {}).get("brain_mask_sha256")
+    mask = case.folder / BRAIN_MASK
+    if told and mask.is_file() and file_hashes({"mask": mask})["mask"] != told:
+        raise InputError(
+            f"{mask}: this brain mask is not the one that was written (corrected by hand?); move it away, and give it with"
+            " --brain-mask if it is to be used"
+        )
 
 
 def _outdated_copies(case: PreprocessCase) -> list[Path]:
@@ -152,5 +180,5 @@ def _outdated_copies(case: PreprocessCase) -> list[Path]:
     return [case.folder / name for name in TRUTHS if name in copied and name not in current]
 
 
-def _write_bytes(file: BinaryIO, content: bytes) -> None:
-    file.write(content)
+def _write_bytes(file: BinaryIO, whole: bytes) -> None:
+    file.write(whole)
