@@ -8,6 +8,7 @@ from unittest import mock
 import numpy as np
 from torch import distributed
 
+from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.simulation.timepoints import SyntheticPair
 from train.patches import SyntheticPatches
 from train.segmentation import training
@@ -15,6 +16,16 @@ from train.segmentation.options import Options
 from train.sources import Sources
 
 PATCH = 24
+
+
+def six_patients(folder):
+    """Return a folder of patients 0 to 5, whose files are empty: of fold 1, patient 1 is held out."""
+    for number in range(6):
+        patient = folder / "data" / f"patient{number}"
+        patient.mkdir(parents=True)
+        for name in (TIME1, TIME2, GROUND_TRUTH):
+            (patient / name).touch()
+    return folder / "data"
 
 
 class BallPatches(SyntheticPatches):

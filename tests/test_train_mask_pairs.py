@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from small_training import BallPatches
+from small_training import BallPatches, six_patients
 
-from lesionwise.errors import InputError
+from lesionwise.errors import InputError, UsageError
 from lesionwise.evaluation import lesion_f1
 from train.metric_network import record_outputs
+from train.metric_network.__main__ import main
 from train.metric_network.corruptions import Shapes, random_boxes
 from train.metric_network.mask_pairs import MaskPairs, PairSettings, balanced_group
-from train.metric_network.network_outputs import THRESHOLDS, NetworkOutputs
+from train.metric_network.network_outputs import THRESHOLDS, NetworkOutputs, held_out_of
 from train.metric_network.placed_lesions import (
     Placed,
     bridge,
@@ -27,7 +28,7 @@ from train.metric_network.placed_lesions import (
 from train.metric_network.softening import Softening, draw_softening, soften
 from train.metric_network.targets import SPACING_MM, bin_of, lesion_counts, patch_f1
 from train.patches import PatchSettings
-from train.sources import NO_PATIENTS
+from train.sources import NO_PATIENTS, HeldOut
 
 SETTINGS = PairSettings(size=24, batch=4)
 
@@ -250,6 +251,17 @@ def test_recorded_outputs_are_held_out_with_the_pairs_that_they_are_from(tmp_pat
     assert (
         recorded.truths.all(axis=(1, 2, 3)).tolist() == recorded.held_out.tolist() == [False] * 8 + [True] * 2
     )
+
+
+def test_a_metric_network_learns_from_no_outputs_that_hold_the_truths_of_its_held_out_patients(tmp_path):
+    file, other = tmp_path / "outputs.npz", HeldOut(("patient0", "patient5"))
+    outputs_of_two().save(file, other)
+    assert held_out_of(file) == other
+    data = ["--data", str(six_patients(tmp_path)), "--fold", "1", "--network-outputs", str(file)]
+    result = CliRunner().invoke(main, ["--output", str(tmp_path / "run"), "--patch", "24", *data])
+    assert result.exit_code == UsageError.exit_code
+    assert "outputs.npz: it was made with patient1, which this run holds out" in result.output
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("lacking", ["held_out", "definition"])

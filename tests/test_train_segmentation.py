@@ -4,9 +4,16 @@ import pytest
 import torch
 import torch.multiprocessing
 from click.testing import CliRunner
-from small_training import PATCH, BallSources, draw_batches, options, train, train_as_one_of_two
+from small_training import (
+    PATCH,
+    BallSources,
+    draw_batches,
+    options,
+    six_patients,
+    train,
+    train_as_one_of_two,
+)
 
-from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.errors import InputError, UsageError, WeightsError
 from lesionwise.lesions import OperatingPoint
 from lesionwise.network import GROUPS, UNet
@@ -35,16 +42,6 @@ def random_metric_network(tmp_path_factory):
     network = MetricNetwork("compact", PATCH, width=5)
     save_metric_network(folder, network, network.state_dict(), step=0)
     return folder
-
-
-def six_patients(folder):
-    """Return a folder of patients 0 to 5, whose files are empty: of fold 1, patient 1 is held out."""
-    for number in range(6):
-        patient = folder / "data" / f"patient{number}"
-        patient.mkdir(parents=True)
-        for name in (TIME1, TIME2, GROUND_TRUTH):
-            (patient / name).touch()
-    return folder / "data"
 
 
 def log_of(folder):
@@ -465,7 +462,7 @@ def test_a_run_starts_from_no_network_that_learned_its_held_out_patients(tmp_pat
     for file in (stage, tmp_path / BEST):
         assert held_out_of(file) == zero
         zero.refuse_start(held_out_of(file), file)
-        with pytest.raises(UsageError, match=r"trained on patient1, which this run holds out"):
+        with pytest.raises(UsageError, match=r"made with patient1, which this run holds out"):
             one.refuse_start(held_out_of(file), file)
         NO_PATIENTS.refuse_start(held_out_of(file), file)  # nothing is measured on patients
     assert metric_held_out_of(random_metric_network) == NO_PATIENTS  # it learned from none
@@ -484,5 +481,5 @@ def test_both_networks_that_a_run_starts_from_are_asked_whom_they_held_out(tmp_p
         save_metric_network(tmp_path, network, network.state_dict(), step=1, held_out=other)
         start = tmp_path
     chosen = options(tmp_path / "run", data=data, fold=1, steps=1, **{option: start}, **more)
-    with pytest.raises(UsageError, match="trained on patient1, which this run holds out"):
+    with pytest.raises(UsageError, match="made with patient1, which this run holds out"):
         training.train(chosen)

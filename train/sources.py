@@ -93,12 +93,15 @@ class HeldOut:
         return {"more": {"held_out": self.state_dict()}}
 
     def refuse_start(self, start: "HeldOut", file: Path) -> None:
-        """Raise `UsageError` where a network would be measured on patients that the one it starts from has learned."""
+        """Raise `UsageError` where a network would be measured on patients that what it starts from has learned.
+
+        `start`: who was held out where that, a network or the outputs of one, was made.
+        """
         learned = set(self.names) - set(start.names)
         if start.names and learned:
             raise UsageError(
-                f"{file}: it was trained on {self._told(sorted(learned))}, which this run holds out; start from a network "
-                "of the same --data and --fold"
+                f"{file}: it was made with {self._told(sorted(learned))}, which this run holds out; name one of the same "
+                "--data and --fold"
             )
 
     def state_dict(self) -> dict[str, Any]:

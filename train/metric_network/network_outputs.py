@@ -3,6 +3,7 @@
 Each output is kept with the F1 that it has at five thresholds, so that pairs of any F1 can be picked from few outputs.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from lesionwise.files import write_whole
 from lesionwise.overlap import Mode
 from train.checkpoints import reading
 from train.metric_network.targets import patch_f1
+from train.sources import NO_PATIENTS, HeldOut
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 LEVELS = 250
@@ -25,9 +27,18 @@ HELD_OUT_OF = 5
 """One of so many is left to the held-out pairs."""
 
 
+AGAIN = "record them again with train.metric_network.record_outputs"
+
+
 def left_for_training(items: Sequence[Any], is_held_out: bool = False) -> list[Any]:
     """Return the items that training may see, or those that are held out."""
     return [item for number, item in enumerate(items) if (number % HELD_OUT_OF == 0) == is_held_out]
+
+
+def held_out_of(file: Path) -> HeldOut:
+    """Return the patients that outputs leave to be held out, as `save` stated them. Raises as `NetworkOutputs.load`."""
+    with reading(file, "outputs with all that is to be known of them", AGAIN), np.load(file) as stored:
+        return HeldOut.stated_in(json.loads(str(stored["patients"])))
 
 
 @dataclass(frozen=True)
@@ -97,8 +108,7 @@ class NetworkOutputs:
             InputError: it is no such file or an older one, or holds patches of another edge than `size`, or the F1 of another
                 definition.
         """
-        again = "record them again with train.metric_network.record_outputs"
-        with reading(file, "outputs with all that is to be known of them", again):
+        with reading(file, "outputs with all that is to be known of them", AGAIN):
             with np.load(file) as stored:
                 arrays = dict(stored)
             shape = tuple(arrays["shape"])
@@ -116,12 +126,12 @@ class NetworkOutputs:
         ):
             if is_ != wanted:
                 raise InputError(
-                    f"{file}: these outputs have {what} {is_}, not {wanted}; name others, or {again}"
+                    f"{file}: these outputs have {what} {is_}, not {wanted}; name others, or {AGAIN}"
                 )
         return outputs
 
-    def save(self, file: Path) -> None:
-        """Write a compressed `.npz`, whole or not at all."""
+    def save(self, file: Path, patients: HeldOut = NO_PATIENTS) -> None:
+        """Write a compressed `.npz`, whole or not at all. `patients`: those that are held out."""
         arrays: dict[str, Any] = {
             "levels": self.levels,
             "truths": np.packbits(self.truths),
@@ -129,6 +139,7 @@ class NetworkOutputs:
             "f1": self.f1,
             "held_out": self.held_out,
             "definition": self.definition,
+            "patients": json.dumps(patients.stated()),
         }
         write_whole({file: lambda part: np.savez_compressed(part, **arrays)})
 

@@ -81,7 +81,7 @@ def main(
         mean = np.concatenate([part.f1[:, 2] for part in parts[-2:]]).mean()
         click.echo(f"{file}: {patches} patches, mean F1 {mean:.3f} at threshold 0.5")
     output.parent.mkdir(parents=True, exist_ok=True)
-    NetworkOutputs.joined(parts).save(output)
+    NetworkOutputs.joined(parts).save(output, own)
 
 
 def stages_of(folder: Path) -> list[Path]:

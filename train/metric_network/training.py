@@ -18,6 +18,7 @@ from train.metric_network.losses import metric_loss
 from train.metric_network.mask_pairs import MaskPairs, PairSettings, make_pair_loader
 from train.metric_network.network import Head, MetricNetwork
 from train.metric_network.network_outputs import NetworkOutputs, left_for_training
+from train.metric_network.network_outputs import held_out_of as outputs_held_out_of
 from train.metric_network.real_masks import masks_of_folders, truths_of_patients
 from train.metric_network.report import accuracy, measure, table, write_report
 from train.metric_network.walkers import Walkers
@@ -33,6 +34,11 @@ def train(output: Path, seed: int, **options: Any) -> None:
     precision = choose_precision("auto", device)
     network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
     settings = _pair_settings(**options)
+    own_held_out = HeldOut.of(options["data"], options["fold"])
+    if options["initial"] is not None:
+        own_held_out.refuse_start(held_out_of(options["initial"]), options["initial"])
+    for file in options["network_outputs"]:
+        own_held_out.refuse_start(outputs_held_out_of(file), file)
     files = [
         NetworkOutputs.load(file, options["patch"], options["definition"])
         for file in options["network_outputs"]
@@ -40,9 +46,6 @@ def train(output: Path, seed: int, **options: Any) -> None:
     outputs = NetworkOutputs.joined(files) if files else None
     shapes, masks = read_shapes(options["shapes"]), masks_of_folders(options["masks"])
     truths = truths_of_patients(options["data"], options["fold"])
-    own_held_out = HeldOut.of(options["data"], options["fold"])
-    if options["initial"] is not None:
-        own_held_out.refuse_start(held_out_of(options["initial"]), options["initial"])
 
     def material(is_held_out: bool) -> dict[str, Any]:
         """Every fifth of what pairs are made of is left to the held-out ones; patients as in stage 2."""
