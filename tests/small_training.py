@@ -6,16 +6,22 @@ from functools import partial
 from unittest import mock
 
 import numpy as np
+import torch
 from torch import distributed
 
 from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.simulation.timepoints import SyntheticPair
+from train.loop import CHECKPOINT
+from train.metric_network.files import save_metric_network
+from train.metric_network.network import MetricNetwork
 from train.patches import SyntheticPatches
+from train.run_log import read_log
 from train.segmentation import training
 from train.segmentation.options import Options
 from train.sources import Sources
 
 PATCH = 24
+TIMES = ("seconds", "seconds_per_step", "patches_per_second", "waiting_share")
 
 
 def six_patients(folder):
@@ -92,3 +98,29 @@ def train_as_one_of_two(rank, meeting, chosen):
     meet = partial(distributed.init_process_group, init_method=meeting.as_uri(), rank=rank, world_size=2)
     with mock.patch.object(distributed, "init_process_group", meet):
         train(chosen)
+
+
+def write_metric_network(folder):
+    """Write a metric network that was never trained and return the folder."""
+    torch.manual_seed(5)
+    network = MetricNetwork("compact", PATCH, width=5)
+    save_metric_network(folder, network, network.state_dict(), step=0)
+    return folder
+
+
+def log_of(folder):
+    """Return the lines of a run's log without the times."""
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in read_log(folder)]
+
+
+def state_of(folder):
+    return torch.load(folder / CHECKPOINT, weights_only=True)
+
+
+def equal(one, other):
+    """Tell whether two states are the same bit by bit."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[k], other[k]) for k in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other

@@ -1,4 +1,4 @@
-"""The loop of both stages by itself, on a network of one weight."""
+"""The loop of both stages by itself, with its learning rate and its average, on a network of one weight."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import torch
 
 from lesionwise.errors import DeviceError, InputError, LesionwiseError
 from train import distributed
-from train.loop import CHECKPOINT, Averaged, Run
+from train.loop import CHECKPOINT, Averaged, Run, learning_rate
 from train.run_log import read_log
 
 
@@ -230,3 +230,26 @@ def test_each_process_drops_out_otherwise_and_the_first_as_if_alone(monkeypatch)
     torch.manual_seed(1)
     assert drawn[0] == float(torch.rand(1))
     assert len(set(drawn)) == 3
+
+
+def test_learning_rate_by_hand():
+    assert learning_rate(1e-3, "constant", 0.7, 5) == 1e-3
+    assert learning_rate(1e-3, "cosine", 0.0, 49) == pytest.approx(0.5e-3)
+    assert learning_rate(1e-3, "cosine", 0.5, 1000) == pytest.approx(1e-3 * (0.02 + 0.98 / 2))
+    assert learning_rate(1e-3, "cosine", 1.0, 1000) == pytest.approx(2e-5)
+
+
+def test_the_average_follows_quickly_at_first():
+    network, averaged = torch.nn.Linear(1, 1, bias=False), Averaged(0.999)
+    for step, value in enumerate([0.0, 1.0]):
+        torch.nn.init.constant_(network.weight, value)
+        averaged.update(network, step)
+    assert float(averaged.parameters["weight"]) == pytest.approx(1 - 2 / 11)
+
+
+def test_the_average_follows_by_its_decay_later_on():
+    network, averaged = torch.nn.Linear(1, 1, bias=False), Averaged(0.5)
+    for step, value in enumerate([0.0, 1.0, 1.0], start=1000):  # half of the way each time: 0, 1/2, 3/4
+        torch.nn.init.constant_(network.weight, value)
+        averaged.update(network, step)
+    assert float(averaged.parameters["weight"]) == 0.75
