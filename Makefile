@@ -32,7 +32,7 @@ $(READY): $(wildcard requirements/*.lock) requirements/setup.sh pyproject.toml
 	touch $@
 
 .PHONY: clean
-clean:  ## remove the virtual environment, caches and everything that targets made
+clean:  ## remove the virtual environment, caches and what targets made, but runs/, wheels/ and images
 	rm -rf $(VENV) build dist demo .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # ---- the program ------------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ weights:  ## repeat what made weights/, over four hours, the last minutes on a G
 
 PAIRS := ../shared/data/ljubljana/pairs
 .PHONY: validate
-validate: setup  ## score weights/ on the real pairs in PAIRS=..., fail where the model card says otherwise
+validate: setup  ## score weights/ on the real pairs in PAIRS=..., fail where the model card says otherwise (VALIDATE_OPTIONS=... of train.validate)
 	@ls -d $(PAIRS)/*/ > /dev/null || { echo "no pairs in $(PAIRS); name their folder: make validate PAIRS=..." >&2; exit 2; }
 	$(BIN)/python -m train.validate $(PAIRS)/*/ --check $(VALIDATE_OPTIONS)
 

@@ -272,7 +272,7 @@ def test_a_patient_found_twice_and_no_truth_are_refused(cohort, tmp_path, capsys
     save(cohort[0] / "p1_found.nii.gz", LESION)
     code, _, err = run(capsys, *cohort)
     assert (code, "two masks" in err) == (3, True)
-    assert run(capsys, tmp_path / "nowhere", cohort[1])[0] == 2
+    assert run(capsys, tmp_path / "nowhere", cohort[1])[0] == 3
 
 
 def test_names_that_match_no_prediction_are_refused(cohort, capsys):

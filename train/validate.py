@@ -31,7 +31,7 @@ from lesionwise.inference import Windows
 from lesionwise.pipeline import segment_case
 from lesionwise.progress import Lines, Progress
 from lesionwise.volume import check_same_grid, read_image, to_orientation
-from lesionwise.weights import MANIFEST, find_weights
+from lesionwise.weights import MANIFEST, REPOSITORY_FOLDER
 from train.commandline import OneLineErrors, by_name
 from train.error_pictures import JudgedCase, write_error_pictures
 from train.model_card import COUNTS, MEASURES, REVIEWED
@@ -104,7 +104,12 @@ def show(title: str, scores: Scores) -> None:
 
 @click.command(cls=OneLineErrors)
 @click.argument("patients", nargs=-1, required=True, type=FOLDER)
-@click.option("--weights", type=FOLDER, help="Folder of weights.  [default: those of the repository]")
+@click.option(
+    "--weights",
+    default=REPOSITORY_FOLDER,
+    type=FOLDER,
+    help="Folder of weights.  [default: those of the repository]",
+)
 @click.option("--truth", default=GROUND_TRUTH, show_default=True, help="The reference beside the scans.")
 @click.option("--window", type=int, help="Edge of the windows in mm.  [default: the whole brain]")
 @click.option("--threads", default=0, show_default=True, help="0: all that may be used.")
@@ -136,7 +141,7 @@ def show(title: str, scores: Scores) -> None:
 )
 def main(
     patients: tuple[Path, ...],
-    weights: Path | None,
+    weights: Path,
     truth: str,
     window: int | None,
     threads: int,
@@ -152,14 +157,13 @@ def main(
     """Segment PATIENTS and print what each one scores, and the means over those that have a measure."""
     if check and recorded:
         raise UsageError("--check compares with what --record stored; give one of the two")
-    folder = find_weights(weights)
     folders = by_name(patients).values()
-    stated = stated_validation(folder) if check else None
+    stated = stated_validation(weights) if check else None
     if stated:
         truth, window, precision = stated["reference"], stated["window"], stated["precision"]
         swapped = swapped or "swapped" in stated
-        reviewed = reviewed or (folder / REVIEWED if "reviewed" in stated else None)
-    settings = Settings(weights=folder, windows=Windows(window), threads=threads, precision=precision)
+        reviewed = reviewed or (weights / REVIEWED if "reviewed" in stated else None)
+    settings = Settings(weights=weights, windows=Windows(window), threads=threads, precision=precision)
     findings = read_findings(reviewed) if reviewed else []
     rows: Scores = {}
     swapped_rows: Scores = {}
@@ -189,11 +193,11 @@ def main(
     if scores_file:
         write_whole({scores_file: json_writer(found["scores"])})
     if recorded:
-        record(folder, found)
+        record(weights, found)
     if stated:
         words = all_differences(found, stated)
         if words:
-            raise InputError(f"{folder / MANIFEST} states other scores: {'; '.join(words)}")
+            raise InputError(f"{weights / MANIFEST} states other scores: {'; '.join(words)}")
         click.echo("as the manifest and the model card state")
 
 

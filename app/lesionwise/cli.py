@@ -32,7 +32,8 @@ Exit codes:
   2  usage: the command cannot do what was asked
   3  an input cannot be used, or an output cannot be written
   4  preprocessing failed its check
-  5  weights or device cannot be used"""
+  5  weights or device cannot be used
+  130, 143, 129  interrupted, terminated, hung up"""
 
 
 class LazyGroup(click.Group):

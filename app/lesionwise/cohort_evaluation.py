@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lesionwise.challenge_layout import GROUND_TRUTH, SEGMENTATION
-from lesionwise.errors import InputError, UsageError
+from lesionwise.errors import InputError
 from lesionwise.evaluation import DEFAULT_THRESHOLDS, MEASURES, Scores, evaluate_pair
 from lesionwise.evaluation_files import Notify, evaluate_files, read_evaluated_mask
 from lesionwise.overlap import Thresholds
@@ -54,8 +54,8 @@ def find_cohort(
     """Match the masks of two folders by the patient's name.
 
     A patient is a subfolder that holds a mask of the given name, or a NIfTI file, named without its ending.
-    Raises `UsageError` for what is no folder, `InputError` for a patient found twice, a folder that cannot be looked into, no
-    truth at all, or no prediction of any of them.
+    Raises `InputError` for what is no folder, a patient found twice, a folder that cannot be looked into, no truth at all, or
+    no prediction of any of them.
     """
     predicted, truth = find_masks(predictions, prediction_name), find_masks(truths, truth_name)
     if not truth:
@@ -78,7 +78,7 @@ def find_cohort(
 def find_masks(folder: Path, name: str) -> dict[str, Path]:
     """Return each patient's mask below a folder, sorted by the patient's name. Raises as `find_cohort`."""
     if not folder.is_dir():
-        raise UsageError(f"{folder}: this is no folder; give two folders, or two files with -i and -r")
+        raise InputError(f"{folder}: this is no folder; give two folders, or two files with -i and -r")
     masks: dict[str, Path] = {}
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith("."):

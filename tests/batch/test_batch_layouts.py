@@ -214,7 +214,8 @@ def test_the_description_of_another_dataset_is_left_and_named(tmp_path, text):
 
 def test_what_a_user_wants_bids_to_ignore_is_left(tmp_path):
     (tmp_path / ".bidsignore").write_text("mine\n")
-    write_description(tmp_path)
+    for _start in (1, 2):
+        write_description(tmp_path)
     assert (tmp_path / ".bidsignore").read_text() == "mine\n"
 
 
@@ -239,5 +240,5 @@ def test_what_cannot_be_meant_is_refused(tmp_path, layout, extras, error, words)
 
 
 def test_a_source_that_is_no_folder_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(InputError, match="no folder"):
         find_cases(tmp_path / "missing", tmp_path / "out")

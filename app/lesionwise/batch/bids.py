@@ -90,9 +90,9 @@ def check_description(target: Path) -> bool:
 def write_description(target: Path) -> None:
     """Make `target` a BIDS derivative: dataset_description.json, and .bidsignore for what BIDS does not know.
 
-    Raises as `check_description`, and `InputError` where they cannot be written.
+    A .bidsignore that is there is kept. Raises as `check_description`, and `InputError` where they cannot be written.
     """
-    ours = check_description(target)
+    check_description(target)
     described, ignored = target / DESCRIPTION, target / ".bidsignore"
     description = {
         "Name": "New multiple sclerosis lesions",
@@ -101,7 +101,7 @@ def write_description(target: Path) -> None:
         "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}],
     }
     texts = {described: json.dumps(description, indent=2) + "\n"}
-    if ours or not ignored.exists():
+    if not os.path.lexists(ignored):
         texts[ignored] = "cohort.*\nlesions.csv\n**/report.*\n"
     write_whole({path: text_writer(text) for path, text in texts.items()})
 

@@ -23,12 +23,12 @@ def find_cases(
     `layout`: a name in `LAYOUTS`, or "auto" for the first of them that finds a case.
     A patient who lacks a scan is a case, too, and so is one whose scans are links that lead nowhere (of data that were
     not fetched): it fails when it is computed, and is named.
-    Raises `UsageError` where `source` is no folder or an option does not suit the layout, `InputError` where
-    there is no case, or two would have one name.
+    Raises `InputError` where `source` is no folder, there is no case, or two would have one name, `UsageError` where an
+    option does not suit the layout.
     """
     extras = extras or Extras()
     if not source.is_dir():
-        raise UsageError(f"{source}: this is no folder; give the folder that holds the cases")
+        raise InputError(f"{source}: this is no folder; give the folder that holds the cases")
     for name in LAYOUTS if layout == "auto" else (layout,):
         cases = LAYOUTS[name](source, target, extras)
         if cases:

@@ -13,7 +13,11 @@ from lesionwise.texts import visible
 
 @click.command("info", context_settings={"show_default": True})
 @compute_options
-@click.option("--weights", type=FOLDER, help="Folder of weights.  [default: those installed]")
+@click.option(
+    "--weights",
+    type=FOLDER,
+    help="Folder of weights.  [default: that of LESIONWISE_WEIGHTS, or those installed]",
+)
 @debug_option
 def command(device: str, precision: str, threads: int, weights: Path | None) -> None:
     """Tell versions, the device that would be used and why, the weights, and the memory that is needed.

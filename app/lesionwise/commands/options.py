@@ -184,7 +184,11 @@ def segmentation_options(command: Command) -> Command:
     """Add what says how a case is computed; `settings_from` takes the values."""
     for option in (
         compute_options,
-        click.option("--weights", type=FOLDER, help="Folder of weights.  [default: those installed]"),
+        click.option(
+            "--weights",
+            type=FOLDER,
+            help="Folder of weights.  [default: that of LESIONWISE_WEIGHTS, or those installed]",
+        ),
         click.option(
             "--overlap",
             type=number_in(OVERLAP),
