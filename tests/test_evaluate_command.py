@@ -92,8 +92,13 @@ def test_json_goes_to_a_file_too(pair, tmp_path, capsys):
 
 @pytest.mark.parametrize("value", [1, 255])
 def test_a_mask_of_one_value_counts_as_empty_and_255_as_lesion(pair, capsys, value):
-    _, out, _ = run(capsys, *pair(LESION * value, np.ones_like(LESION)))
+    _, out, err = run(capsys, *pair(LESION * value, np.ones_like(LESION)))
     assert json.loads(out)["NbTestedLesions"] == 1
+    assert "every voxel is 1; a mask of one value counts as empty" in err
+
+
+def test_nothing_is_said_of_empty_masks(pair, capsys):
+    assert run(capsys, *pair(LESION * 0, LESION * 0))[2] == ""
 
 
 def test_the_lowest_value_is_background(pair, capsys):

@@ -276,6 +276,7 @@ def test_a_full_mask_has_no_surface_and_no_error():
         {"gamma": math.nan},
         {"minimal_volume_mm3": -1},
         {"minimal_volume_mm3": math.inf},
+        {"minimal_volume_mm3": 1e308},
     ],
 )
 def test_thresholds_that_mean_nothing_are_refused(wrong):

@@ -242,7 +242,7 @@ def test_a_brain_mask_that_was_corrected_by_hand_is_left_and_told(run, patients,
     nib.save(nib.Nifti1Image(by_hand, nib.load(corrected).affine), corrected)
     before = corrected.read_bytes()
     _, err = run(patients, *quick)
-    assert f"{corrected}: this brain mask is not the one that was written" in err
+    assert f"{corrected}: this is not the file that an earlier preprocess wrote" in err
     assert corrected.read_bytes() == before
     assert "patient003" not in err  # its mask is as it was written: done again
     corrected.rename(tmp_path / "corrected.nii.gz")
@@ -284,12 +284,28 @@ def test_truths_on_the_grid_of_an_earlier_run_go_with_its_images(
     run(patients, "-o", out, *quick)
     patient, other = out / "patient001", out / "patient003"
     assert (patient / TRUTHS[4]).exists()
-    (other / REPORT).write_text('{"copied": 3')  # nothing says any more who wrote its truth
+    (other / REPORT).write_text(
+        '{"masks_sha256": 3'
+    )  # nothing says any more who wrote its mask and its truth
     (patient / TRUTHS[1]).write_bytes(b"put there by hand")
-    run(patients, "-o", out, *quick, "--register")
+    _, err = run(patients, "-o", out, *quick, "--register")
     written = {TIME1, TIME2, BRAIN_MASK, REPORT}
     assert {path.name for path in patient.iterdir()} == written | {TRUTHS[1]}
+    assert f"patient003 failed: {other / BRAIN_MASK}" in err
     assert {path.name for path in other.iterdir()} == written | {GROUND_TRUTH}
+
+
+@pytest.mark.parametrize("more", [(), ("--register",)])
+def test_a_truth_that_was_corrected_by_hand_is_neither_replaced_nor_removed(
+    run, patients, known_brain, known_registration, tmp_path, more
+):
+    quick, out = ("--no-denoise", "--no-bias-correction"), tmp_path / "out"
+    run(patients, "-o", out, *quick)
+    truth = out / "patient001" / TRUTHS[4]
+    truth.write_bytes(b"corrected by hand")
+    _, err = run(patients, "-o", out, *quick, *more)
+    assert f"patient001 failed: {truth}: this is not the file" in err
+    assert truth.read_bytes() == b"corrected by hand"
 
 
 def test_an_unexpected_error_in_one_patient_does_not_end_the_run(run, patients, tmp_path, monkeypatch):

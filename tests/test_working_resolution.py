@@ -13,7 +13,10 @@ from stored_otherwise import dice
 from lesionwise.case_files import Case
 from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.engine import Settings
+from lesionwise.errors import PreprocessingError
 from lesionwise.pipeline import segment_case
+from lesionwise.prepared_case import prepare_pair
+from lesionwise.preprocessing.recipe import Recipe
 from lesionwise.progress import Progress
 from lesionwise.report.case_images import case_images
 from lesionwise.scan_pair import ScanPair, Study
@@ -127,6 +130,24 @@ def test_a_brain_mask_is_what_is_more_than_half_inside():
     assert joined.brain is not None
     assert joined.brain.data.dtype == bool
     assert joined.brain.data.sum() == 1
+
+
+def test_a_brain_mask_too_thin_for_the_work_is_told():
+    scan = volume(np.zeros((4, 4, 4)), (0.5, 0.5, 0.5))
+    inside = np.zeros((4, 4, 4), dtype=bool)
+    inside[:, :, 2] = True  # half of each block
+    with pytest.raises(PreprocessingError, match="so thin"):
+        at_working_resolution(ScanPair(scan, scan, replace(scan, data=inside)))
+
+
+def test_a_brain_mask_too_thin_for_the_networks_grid_is_told():
+    # The planes of 1 mm around one plane of 0.68 mm are a third and less inside.
+    scan = volume(1 + np.random.default_rng(1).random((24, 24, 24)), (0.68, 0.68, 0.68))
+    inside = np.zeros(scan.data.shape, dtype=bool)
+    inside[:, :, 12] = True
+    brain, bare = replace(scan, data=inside), Recipe(bias_correction=False, denoising=False)
+    with pytest.raises(PreprocessingError, match="so thin"):
+        prepare_pair(scan, scan, brain, bare, 1, Progress())
 
 
 def split_in_four(path, target):

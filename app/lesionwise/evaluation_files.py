@@ -47,7 +47,7 @@ def read_evaluated_mask(path: Path, notify: Notify = _silent) -> Volume:
     """Read a mask (x, y, z): bool, True above its lowest value.
 
     Fractions are cut off towards zero, and a mask of one value only counts as empty: so the tool. `notify`
-    is told of fractions and of several labels, which are evaluated as one.
+    is told of fractions, of one value that is not 0, and of several labels, which are evaluated as one.
     Raises `InputError` for what is no 3D image of finite numbers between 0 and 65535.
     """
     stored = read_image(path)
@@ -60,6 +60,8 @@ def read_evaluated_mask(path: Path, notify: Notify = _silent) -> Volume:
         )
     if np.any(whole != stored.data):
         notify(f"{path}: fractions are cut off towards zero; threshold a map of probabilities first")
+    if lowest == highest != 0:
+        notify(f"{path}: every voxel is {lowest:g}; a mask of one value counts as empty")
     foreground = whole > lowest
     if np.any(whole[foreground] != highest):
         notify(f"{path}: several labels, all above {lowest:g} count as lesion")

@@ -17,6 +17,10 @@ Mode = Literal["organisers", "intersection"]
 """When a lesion is detected: by the organisers' three thresholds, or as soon as one voxel is shared."""
 
 
+LARGEST_MINIMUM_MM3 = 1e9
+"""More than any head has."""
+
+
 @dataclass(frozen=True)
 class Thresholds:
     """When a lesion is detected; the defaults are the tool's and the paper's.
@@ -35,9 +39,10 @@ class Thresholds:
     gamma: float = 0.65
 
     def __post_init__(self) -> None:
-        if not 0 <= self.minimal_volume_mm3 < math.inf:
+        if not 0 <= self.minimal_volume_mm3 <= LARGEST_MINIMUM_MM3:
             raise UsageError(
-                f"the minimal volume of {self.minimal_volume_mm3:g} mm3 is none; give a number from 0 on"
+                f"the minimal volume of {self.minimal_volume_mm3:g} mm3 is none; "
+                f"give a number from 0 to {LARGEST_MINIMUM_MM3:g}"
             )
         for name in ("alpha", "beta", "gamma"):
             if not 0 < getattr(self, name) <= 1:

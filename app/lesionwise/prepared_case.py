@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lesionwise.case_description import file_hashes
 from lesionwise.case_files import Case
 from lesionwise.engine import Settings
-from lesionwise.errors import TIMES, about
+from lesionwise.errors import TIMES, PreprocessingError, about
 from lesionwise.files import check_outputs, unchanged
 from lesionwise.network_grid import NetworkGrid, network_grid
 from lesionwise.plausibility import (
@@ -35,7 +35,7 @@ from lesionwise.scan_pair import (
 )
 from lesionwise.volume import Volume, check_nifti_name, to_orientation
 from lesionwise.weights import weights_files
-from lesionwise.working_resolution import at_working_resolution, outputs_as_read
+from lesionwise.working_resolution import TOO_THIN, at_working_resolution, outputs_as_read
 
 Floats = NDArray[np.float32]
 
@@ -146,4 +146,6 @@ def prepare_pair(
         grid = network_grid(brain.data, brain.affine)
         first, inside = grid.brain_to_network(normalised[0], brain.data)
         second, _ = grid.brain_to_network(normalised[1], brain.data)
+    if not inside.any():
+        raise PreprocessingError(f"{TOO_THIN}; check the mask")
     return PreparedPair(first, second, inside, grid)

@@ -96,12 +96,12 @@ def preprocess_case(case: PreprocessCase, options: Options, progress: Progress) 
     """Preprocess one case, write its outputs into its folder and return what the report holds.
 
     The images are float32 on the grid of the scans, with the header geometry of each, or on the
-    half-way grid. The folder is made where it is missing. Raises the errors of `lesionwise.errors`, and where the
-    brain mask of an earlier run was corrected since.
+    half-way grid. The folder is made where it is missing. Raises the errors of `lesionwise.errors`, also where the
+    brain mask or a truth of an earlier run was corrected since.
     """
     with output_folder(case.folder):
         check_outputs(case.outputs, case.inputs)
-        _refuse_corrected_mask(case)
+        _refuse_corrected(case)
         return _preprocess(case, options, progress)
 
 
@@ -129,19 +129,20 @@ def _preprocess(case: PreprocessCase, options: Options, progress: Progress) -> d
             template,
             options.device,
         )
-    mask_path = case.folder / BRAIN_MASK
-    mask_file = content(mask_writer(mask_path, study.brain.data, study.time1))
+    masks = {
+        BRAIN_MASK: content(mask_writer(case.folder / BRAIN_MASK, study.brain.data, study.time1)),
+        **copies,
+    }
     report = {
         "lesionwise": __version__,
         "preprocessing": list(options.recipe.steps),
         **study.as_json(),
         "brain_volume_ml": round(float(study.brain.data.sum()) * study.brain.voxel_mm3 / 1000, 1),
-        "brain_mask_sha256": hashlib.sha256(mask_file).hexdigest(),
+        "masks_sha256": {name: hashlib.sha256(whole).hexdigest() for name, whole in masks.items()},
         "warnings": progress.warnings,
         "threads": options.threads,
         "device": options.device.type,
         "versions": installed_versions(),
-        "copied": list(copies),
         "seconds": progress.seconds,
     }
     with progress.step("writing"):
@@ -151,33 +152,36 @@ def _preprocess(case: PreprocessCase, options: Options, progress: Progress) -> d
         for name, image, scan in ((TIME1, images[0], study.time1), (TIME2, images[1], study.time2)):
             path = case.folder / name
             writers[path] = image_writer(path, in_order_of(image, inside, scan), scan)
-        for path, whole in {
-            mask_path: mask_file,
-            **{case.folder / name: copies[name] for name in copies},
-        }.items():
-            writers[path] = partial(_write_bytes, whole=whole)
-        _refuse_corrected_mask(case)  # again: it took minutes
+        for name, whole in masks.items():
+            writers[case.folder / name] = partial(_write_bytes, whole=whole)
+        _refuse_corrected(case)  # again: it took minutes
         write_whole(writers, _outdated_copies(case))
     return report
 
 
-def _refuse_corrected_mask(case: PreprocessCase) -> None:
-    """Raise `InputError` where the brain mask in the folder is not the one that its report tells of."""
-    told = (earlier_report(case.folder / REPORT) or {}).get("brain_mask_sha256")
-    mask = case.folder / BRAIN_MASK
-    if told and mask.is_file() and file_hashes({"mask": mask})["mask"] != told:
-        raise InputError(
-            f"{mask}: this brain mask is not the one that was written (corrected by hand?); move it away, and give it with"
-            " --brain-mask if it is to be used"
-        )
+def _refuse_corrected(case: PreprocessCase) -> None:
+    """Raise `InputError` where a mask or truth that would be replaced or removed is not the one that its report tells of."""
+    told = _masks_told(case)
+    replaced = [case.folder / name for name in (BRAIN_MASK, *(path.name for path in case.copied))]
+    for path in [*replaced, *_outdated_copies(case)]:
+        if path.is_file() and file_hashes({path.name: path})[path.name] != told.get(path.name):
+            raise InputError(
+                f"{path}: this is not the file that an earlier preprocess wrote (corrected by hand?); move it elsewhere. A "
+                "corrected brain mask on the grid of time 1 is used with -t1, -t2 and --brain-mask"
+            )
 
 
 def _outdated_copies(case: PreprocessCase) -> list[Path]:
     """Return the truths that an earlier run has copied and this one does not: they lie on the grid of its images."""
-    told = (earlier_report(case.folder / REPORT) or {}).get("copied")
     current = [path.name for path in case.copied]
-    copied = told if isinstance(told, list) else []
-    return [case.folder / name for name in TRUTHS if name in copied and name not in current]
+    told = _masks_told(case)
+    return [case.folder / name for name in TRUTHS if name in told and name not in current]
+
+
+def _masks_told(case: PreprocessCase) -> dict[str, str]:
+    """Return the sha256 of the masks and truths that the report of an earlier run tells of, by their names."""
+    told = (earlier_report(case.folder / REPORT) or {}).get("masks_sha256")
+    return told if isinstance(told, dict) else {}
 
 
 def _write_bytes(file: BinaryIO, whole: bytes) -> None:

@@ -226,5 +226,7 @@ def leave_out_unseen(time1: Volume, time2: Volume, brain: Volume, progress: Prog
             "check the scans and the mask"
         )
     if unseen_ml > 0:
-        progress.warn(f"{unseen_ml:.1f} ml of the brain are not in both scans and were not searched")
+        progress.warn(
+            f"{unseen_ml:.1f} ml of the brain are outside one of the scans, or 0 in it, and were not searched"
+        )
     return replace(brain, data=seen)

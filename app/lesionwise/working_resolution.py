@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from lesionwise.common_space import resample
+from lesionwise.errors import PreprocessingError
 from lesionwise.network_grid import SPACING_MM
 from lesionwise.scan_pair import WORKING_ORDER, ScanPair, Study
 from lesionwise.volume import Volume, on_grid, to_orientation
@@ -22,15 +23,22 @@ ROUNDING_MM = 1e-3
 """A header's 0.5 mm may be 0.50004."""
 
 
+TOO_THIN = "the brain mask is so thin that no voxel of 1 mm is more than half inside"
+
+
 def at_working_resolution(pair: ScanPair) -> ScanPair:
     """Return the pair with voxels joined along each axis of which two or more fit into 1 mm; most pairs as they are.
 
-    Scans become means of the joined voxels; the brain mask what is more than half brain.
+    Scans become means of the joined voxels; the brain mask what is more than half brain. Raises `PreprocessingError` where
+    that is nothing.
     """
     time1, time2 = (join_voxels(scan) for scan in (pair.time1, pair.time2))
     if pair.brain is None or time1 is pair.time1:
         return replace(pair, time1=time1, time2=time2)
-    return ScanPair(time1, time2, join_mask(pair.brain))
+    brain = join_mask(pair.brain)
+    if not brain.data.any():
+        raise PreprocessingError(f"{TOO_THIN}; check the mask")
+    return ScanPair(time1, time2, brain)
 
 
 def outputs_as_read(study: Study, joined: ScanPair, pair: ScanPair) -> Study:
