@@ -33,10 +33,8 @@ def main() -> None:
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="fp32")
     arguments = options.parse_args()
-    settings, progress = (
-        Settings(threads=arguments.threads, precision=arguments.precision),
-        Progress(Lines()),
-    )
+    settings = Settings(threads=arguments.threads, precision=arguments.precision)
+    progress = Progress(Lines())
     engine = Engine.start(settings, progress)
     print(
         "| pair | window | mean difference | lesions, whole brain | lesions, windows | of them touch | Dice |"
@@ -68,9 +66,9 @@ def prepared_pair(patient: Path, settings: Settings, engine: Engine, progress: P
 
 def probability(prepared: PreparedCase, engine: Engine, edge: int | None) -> NDArray[np.float32]:
     """Return the map on the grid of the scans that the network finds in windows of an edge, or in the whole brain at once."""
-    return predict(prepared.pair, prepared.inside, replace(engine, windows=Windows(edge)), Progress(Lines()))[
-        0
-    ]
+    with_windows = replace(engine, windows=Windows(edge))
+    found, _ = predict(prepared.pair, prepared.inside, with_windows, Progress(Lines()))
+    return found
 
 
 if __name__ == "__main__":

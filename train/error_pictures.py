@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionwise.evaluation import evaluate_pair
-from lesionwise.files import text_writer, write_whole
+from lesionwise.files import bytes_writer, text_writer, write_whole
 from lesionwise.lesions import label_lesions
 from lesionwise.report.pictures import PLANE_AXIS, largest_slices
 
@@ -81,7 +81,7 @@ def write_error_pictures(case: JudgedCase, folder: Path, name: str) -> None:
     write_whole({folder / f"{name}_errors.csv": text_writer(_table(wrong))})
     if wrong:
         picture = _picture(case, wrong)
-        write_whole({folder / f"{name}_errors.png": lambda file: file.write(picture)})
+        write_whole({folder / f"{name}_errors.png": bytes_writer(picture)})
 
 
 def _table(wrong: Sequence[WrongLesion]) -> str:

@@ -19,14 +19,16 @@ from lesionwise.versions import installed_versions, program_sha256
 
 def file_hashes(files: Mapping[str, Path]) -> dict[str, str]:
     """Return the sha256 of each file's bytes. Raises `InputError` where one cannot be read."""
-    hashes = {}
-    for name, path in files.items():
-        try:
-            with path.open("rb") as file:
-                hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}); check its name") from error
-    return hashes
+    return {name: file_sha256(path) for name, path in files.items()}
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes. Raises `InputError` where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its name") from error
 
 
 def describe_computation(settings: Settings, engine: Engine) -> dict[str, Any]:

@@ -134,6 +134,11 @@ def text_writer(text: str) -> Writer:
     return lambda file: file.write(readable(text).encode())
 
 
+def bytes_writer(whole: bytes) -> Writer:
+    """Return what writes bytes as they are."""
+    return lambda file: file.write(whole)
+
+
 def content(write: Writer) -> bytes:
     """Return what a writer would write."""
     file = io.BytesIO()

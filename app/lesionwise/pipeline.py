@@ -15,7 +15,15 @@ from lesionwise.calibration import tempered
 from lesionwise.case_description import describe_case
 from lesionwise.case_files import Case, outdated_extras
 from lesionwise.engine import Engine, Settings
-from lesionwise.files import Writer, content, json_writer, output_folder, text_writer, write_whole
+from lesionwise.files import (
+    Writer,
+    bytes_writer,
+    content,
+    json_writer,
+    output_folder,
+    text_writer,
+    write_whole,
+)
 from lesionwise.inference import Windows, predict_in_memory
 from lesionwise.lesions import find_lesions, lesion_table, log_odds
 from lesionwise.memory import room_voxels
@@ -149,7 +157,7 @@ def writers(
     mask that no table tells of.
     """
     outputs: dict[Path, Writer] = {table: json_writer(report) for table in case.tables}
-    outputs[case.output] = lambda file: file.write(mask_file)
+    outputs[case.output] = bytes_writer(mask_file)
     if case.probabilities:
         outputs[case.probabilities] = image_writer(case.probabilities, probability, like)
     if case.page and page is not None:

@@ -147,5 +147,5 @@ def prepare_pair(
         first, inside = grid.brain_to_network(normalised[0], brain.data)
         second, _ = grid.brain_to_network(normalised[1], brain.data)
     if not inside.any():
-        raise PreprocessingError(f"{TOO_THIN}; check the mask")
+        raise PreprocessingError(TOO_THIN)
     return PreparedPair(first, second, inside, grid)

@@ -4,19 +4,19 @@ import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from lesionwise import __version__
-from lesionwise.case_description import file_hashes
+from lesionwise.case_description import file_sha256
 from lesionwise.case_files import earlier_report
 from lesionwise.challenge_layout import BRAIN_MASK, TIME1, TIME2, TRUTHS
 from lesionwise.errors import InputError, UsageError
 from lesionwise.files import (
     Writer,
+    bytes_writer,
     check_outputs,
     content,
     json_writer,
@@ -153,7 +153,7 @@ def _preprocess(case: PreprocessCase, options: Options, progress: Progress) -> d
             path = case.folder / name
             writers[path] = image_writer(path, in_order_of(image, inside, scan), scan)
         for name, whole in masks.items():
-            writers[case.folder / name] = partial(_write_bytes, whole=whole)
+            writers[case.folder / name] = bytes_writer(whole)
         _refuse_corrected(case)  # again: it took minutes
         write_whole(writers, _outdated_copies(case))
     return report
@@ -164,7 +164,7 @@ def _refuse_corrected(case: PreprocessCase) -> None:
     told = _masks_told(case)
     replaced = [case.folder / name for name in (BRAIN_MASK, *(path.name for path in case.copied))]
     for path in [*replaced, *_outdated_copies(case)]:
-        if path.is_file() and file_hashes({path.name: path})[path.name] != told.get(path.name):
+        if path.is_file() and file_sha256(path) != told.get(path.name):
             raise InputError(
                 f"{path}: this is not the file that an earlier preprocess wrote (corrected by hand?); move it elsewhere. A "
                 "corrected brain mask on the grid of time 1 is used with -t1, -t2 and --brain-mask"
@@ -182,7 +182,3 @@ def _masks_told(case: PreprocessCase) -> dict[str, str]:
     """Return the sha256 of the masks and truths that the report of an earlier run tells of, by their names."""
     told = (earlier_report(case.folder / REPORT) or {}).get("masks_sha256")
     return told if isinstance(told, dict) else {}
-
-
-def _write_bytes(file: BinaryIO, whole: bytes) -> None:
-    file.write(whole)

@@ -5,7 +5,6 @@ Arrays are indexed (x, y, z) as stored.
 
 from dataclasses import dataclass
 from functools import partial
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from nibabel.orientations import (
     ornt_transform,
 )
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from scipy.spatial.transform import Rotation
 
 from lesionwise.errors import InputError, LesionwiseError, PreprocessingError, UsageError
@@ -146,8 +146,7 @@ def nearest_axes(affine: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """
     left, _, right = np.linalg.svd(affine[:3, :3] / voxel_sizes(affine))
     directions = TIE_BREAK @ left @ right
-    orders = [list(order) for order in permutations(range(3))]
-    nearest = max(orders, key=lambda order: float(np.abs(directions[order, range(3)]).sum()))
+    _, nearest = linear_sum_assignment(np.abs(directions).T, maximize=True)
     return np.stack([nearest, np.sign(directions[nearest, range(3)])], axis=1)
 
 

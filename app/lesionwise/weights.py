@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 
 from lesionwise.allowed import CERTAINTY, THRESHOLD
 from lesionwise.errors import WeightsError
-from lesionwise.files import write_whole
+from lesionwise.files import bytes_writer, json_writer, write_whole
 from lesionwise.lesions import OperatingPoint
 from lesionwise.network import UNet
 
@@ -125,13 +125,7 @@ def save_weights(
         "certainty": point.certainty,
         **facts,
     }
-    text = json.dumps(manifest, indent=2) + "\n"
-    write_whole(
-        {
-            folder / TENSORS: lambda file: file.write(content),
-            folder / MANIFEST: lambda file: file.write(text.encode()),
-        }
-    )
+    write_whole({folder / TENSORS: bytes_writer(content), folder / MANIFEST: json_writer(manifest)})
 
 
 def _holds_manifest(folder: Path) -> bool:

@@ -23,7 +23,7 @@ ROUNDING_MM = 1e-3
 """A header's 0.5 mm may be 0.50004."""
 
 
-TOO_THIN = "the brain mask is so thin that no voxel of 1 mm is more than half inside"
+TOO_THIN = "the brain mask is so thin that no voxel of 1 mm is more than half inside; check the mask"
 
 
 def at_working_resolution(pair: ScanPair) -> ScanPair:
@@ -37,7 +37,7 @@ def at_working_resolution(pair: ScanPair) -> ScanPair:
         return replace(pair, time1=time1, time2=time2)
     brain = join_mask(pair.brain)
     if not brain.data.any():
-        raise PreprocessingError(f"{TOO_THIN}; check the mask")
+        raise PreprocessingError(TOO_THIN)
     return ScanPair(time1, time2, brain)
 
 

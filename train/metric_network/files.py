@@ -10,7 +10,7 @@ import safetensors.torch
 from torch import Tensor
 
 from lesionwise.errors import InputError
-from lesionwise.files import text_writer, write_whole
+from lesionwise.files import bytes_writer, text_writer, write_whole
 from train.checkpoints import Taken, load_checkpoint, reading, save_checkpoint
 from train.metric_network.network import MetricNetwork
 from train.sources import NO_PATIENTS, HeldOut
@@ -50,7 +50,7 @@ def export_metric_network(
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(
         {
-            folder / TENSORS: lambda file: file.write(content),
+            folder / TENSORS: bytes_writer(content),
             folder / MANIFEST: text_writer(json.dumps(manifest, indent=2) + "\n"),
         }
     )

@@ -26,7 +26,6 @@ LEVELS = 250
 HELD_OUT_OF = 5
 """One of so many is left to the held-out pairs."""
 
-
 AGAIN = "record them again with train.metric_network.record_outputs"
 
 

@@ -6,7 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from lesionwise.case_description import file_hashes
+from lesionwise.case_description import file_hashes, file_sha256
 from lesionwise.case_files import Case, also_written, earlier_report
 from lesionwise.errors import InputError
 
@@ -53,7 +53,7 @@ def refuse_others_work(case: Case) -> None:
     told = report.get("mask_sha256")
     known: list[Path | None] = [case.table] if told else []
     if told and _is_there(case.output):
-        if file_hashes({"mask": case.output})["mask"] != told:
+        if file_sha256(case.output) != told:
             raise OthersWorkError(
                 f"{case.output}: this mask is not the one that was computed (corrected by hand?); move it away, or use"
                 " --force"

@@ -79,13 +79,13 @@ def _evaluate_pair(
 ) -> None:
     from lesionwise.cohort_summary import without_nan
     from lesionwise.evaluation_files import evaluate_files
-    from lesionwise.files import check_outputs, write_whole
+    from lesionwise.files import check_outputs, text_writer, write_whole
 
     outputs = [summary_file] if summary_file else []
     check_outputs(outputs, [prediction, truth])
     scores = evaluate_files(prediction, truth, thresholds, _notify)
     text = json.dumps(without_nan(scores.measures), indent=2)
-    write_whole({path: lambda file: file.write(f"{text}\n".encode()) for path in outputs})
+    write_whole({path: text_writer(f"{text}\n") for path in outputs})
     say(text, nowhere_else=not outputs)
 
 

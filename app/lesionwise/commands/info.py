@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from lesionwise.commands.options import FOLDER, compute_options, debug_option
+from lesionwise.commands.options import compute_options, debug_option, weights_option
 from lesionwise.commands.screen import say
 from lesionwise.errors import LesionwiseError
 from lesionwise.texts import visible
@@ -13,11 +13,7 @@ from lesionwise.texts import visible
 
 @click.command("info", context_settings={"show_default": True})
 @compute_options
-@click.option(
-    "--weights",
-    type=FOLDER,
-    help="Folder of weights.  [default: that of LESIONWISE_WEIGHTS, or those installed]",
-)
+@weights_option
 @debug_option
 def command(device: str, precision: str, threads: int, weights: Path | None) -> None:
     """Tell versions, the device that would be used and why, the weights, and the memory that is needed.

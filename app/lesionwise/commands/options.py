@@ -88,6 +88,13 @@ device_option = click.option(
 )
 
 
+weights_option = click.option(
+    "--weights",
+    type=FOLDER,
+    help="Folder of weights.  [default: that of LESIONWISE_WEIGHTS, or those installed]",
+)
+
+
 def compute_options(command: Command) -> Command:
     """Add --threads, --device and --precision."""
     for option in (
@@ -184,11 +191,7 @@ def segmentation_options(command: Command) -> Command:
     """Add what says how a case is computed; `settings_from` takes the values."""
     for option in (
         compute_options,
-        click.option(
-            "--weights",
-            type=FOLDER,
-            help="Folder of weights.  [default: that of LESIONWISE_WEIGHTS, or those installed]",
-        ),
+        weights_option,
         click.option(
             "--overlap",
             type=number_in(OVERLAP),

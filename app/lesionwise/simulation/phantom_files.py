@@ -1,11 +1,10 @@
 """Phantoms as files, in the folders of the MSSEG-2 challenge."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from lesionwise import __version__
 from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2, patient_folder
 from lesionwise.errors import InputError, UsageError
-from lesionwise.files import check_outputs, output_folder, write_whole
+from lesionwise.files import check_outputs, json_writer, output_folder, write_whole
 from lesionwise.nifti import write_nifti
 from lesionwise.simulation.phantom import Phantom
 
@@ -70,10 +69,11 @@ def write_case(folder: Path, phantom: Phantom) -> None:
         InputError: the folder cannot be made or written.
     """
     header = _header(phantom)
-    text = json.dumps({"lesionwise": __version__} | phantom.drawn, indent=2) + "\n"
     images = {TIME1: phantom.time1, TIME2: phantom.time2, GROUND_TRUTH: phantom.new_lesions.astype(np.uint8)}
     # The description first: it is never missing beside the others, so that the next start knows them as a phantom.
-    writers: dict[Path, Any] = {folder / DESCRIPTION: partial(_write_text, text=text)}
+    writers: dict[Path, Any] = {
+        folder / DESCRIPTION: json_writer({"lesionwise": __version__} | phantom.drawn)
+    }
     for name, image in images.items():
         writers[folder / name] = partial(write_nifti, array=image, like=header, compress=True)
     with checked_folder(folder):
@@ -88,7 +88,3 @@ def _header(phantom: Phantom) -> nib.Nifti1Header:
     header.set_sform(phantom.affine, code=_SCANNER)
     header.set_qform(phantom.affine, code=_SCANNER)
     return header
-
-
-def _write_text(file: BinaryIO, text: str) -> None:
-    file.write(text.encode())
