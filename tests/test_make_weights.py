@@ -47,7 +47,7 @@ def test_one_command_trains_grows_and_exports(tmp_path):
         WEIGHTS=tmp_path / "weights",
     )
     assert made.returncode == 0, made.stderr
-    for part in ("warm-up", "large-patches", "wide"):
+    for part in ("warm-up", "large-patches", "wide", "wide-again", "learned-metric"):
         assert (run / part / "checkpoint.pt").is_file()
     exported = load_weights(tmp_path / "weights")
     assert sum(parameter.numel() for parameter in exported.network.parameters()) == 7_071_386

@@ -20,6 +20,7 @@ COMMANDS = {
     "warm-up": segmentation,
     "large-patches": segmentation,
     "wide": segmentation,
+    "learned-metric": segmentation,
     "segmentation": segmentation,
     "metric-network": metric_network,
     "record-outputs": record_outputs,
