@@ -69,7 +69,7 @@ def test_a_checkpoint_of_a_gpu_is_exported_without_one(run, monkeypatch):
         torch, "load", lambda *a, map_location=None, **k: places.append(map_location) or load(*a, **k)
     )
     assert exported(run).exit_code == 0
-    assert places == ["cpu"]
+    assert set(places) == {"cpu"}
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"commit": "abc"}'])

@@ -21,7 +21,7 @@ from lesionwise.weights import save_weights
 from train.commandline import WIDTH, OneLineErrors
 from train.growth import grown
 from train.model_card import refresh
-from train.segmentation.stages import load_network
+from train.segmentation.stages import held_out_of, load_network
 
 FACTS = ("training_data", "training", "commit")
 
@@ -67,9 +67,8 @@ def main(checkpoint: Path, facts: Path, threshold: float, certainty: float, widt
     network = UNet(width=width)
     network.load_state_dict(grown(trained.state_dict(), network))
     output.mkdir(parents=True, exist_ok=True)
-    save_weights(
-        output, network, width, GROUPS, OperatingPoint(threshold, certainty), {**stated, "validation": {}}
-    )
+    manifest = {**stated, **held_out_of(checkpoint).stated(), "validation": {}}
+    save_weights(output, network, width, GROUPS, OperatingPoint(threshold, certainty), manifest)
     refresh(output)
     click.echo(
         f"{output}: {sum(p.numel() for p in network.parameters())} parameters; "
