@@ -98,7 +98,8 @@ def test_a_narrower_network_is_grown_to_the_published_width_and_computes_the_sam
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--threshold", "1"), ("--threshold", "0"), ("--certainty", "1")]
+    ("option", "value"),
+    [("--threshold", "1"), ("--threshold", "0"), ("--threshold", "nan"), ("--certainty", "1")],
 )
 def test_an_operating_point_that_the_program_would_refuse_is_not_written(run, option, value):
     assert exported(run).exit_code == 0

@@ -2,14 +2,15 @@
 
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from lesionwise.commands.options import NumberRange, was_given
-from lesionwise.errors import InputError, LesionwiseError, UsageError
+from lesionwise.errors import InputError, LesionwiseError, PreprocessingError, UsageError, about, advising
 from lesionwise.network import DOWNSAMPLING, GROUPS
 
 
@@ -103,6 +104,19 @@ class TrainingCommand(OneLineErrors):
                 names[key]: setting
                 for key, setting in read_recipe(Path(file), table or self.table, names).items()
             }
+
+
+@contextmanager
+def about_one(name: str, advice: str) -> Iterator[None]:
+    """Begin the message of a `PreprocessingError` that arises inside with whom it is about, and end it with this advice.
+
+    The program's own advice names options that training commands lack.
+    """
+    try:
+        with about(name):
+            yield
+    except PreprocessingError as error:
+        raise advising(error, advice) from error
 
 
 def by_name(folders: Sequence[Path]) -> dict[str, Path]:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import click
 
+from lesionwise.allowed import CERTAINTY, THRESHOLD
+from lesionwise.commands.options import number_in
 from lesionwise.errors import InputError
 from lesionwise.lesions import OperatingPoint
 from lesionwise.network import GROUPS, UNet
@@ -46,14 +48,14 @@ def read_facts(file: Path) -> dict[str, object]:
     "--threshold",
     default=0.5,
     show_default=True,
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=number_in(THRESHOLD),
     help="Probability above which a voxel is lesion.",
 )
 @click.option(
     "--certainty",
     default=0.0,
     show_default=True,
-    type=click.FloatRange(0, 1, max_open=True),
+    type=number_in(CERTAINTY),
     help="Probability that a lesion must exceed in the mean of its voxels' log odds; 0: none.",
 )
 @click.option(
