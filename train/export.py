@@ -16,13 +16,13 @@ import click
 
 from lesionwise.allowed import CERTAINTY, THRESHOLD
 from lesionwise.commands.options import number_in
-from lesionwise.errors import InputError
 from lesionwise.lesions import OperatingPoint
 from lesionwise.network import GROUPS, UNet
 from lesionwise.weights import save_weights
+from train.checkpoints import reading
 from train.commandline import WIDTH, OneLineErrors
 from train.growth import grown
-from train.model_card import refresh
+from train.model_card import check_facts, refresh
 from train.segmentation.stages import held_out_of, load_network
 
 FACTS = ("training_data", "training", "commit")
@@ -32,13 +32,12 @@ def read_facts(file: Path) -> dict[str, object]:
     """Return the entries `FACTS` of a JSON file.
 
     Raises:
-        InputError: it is no JSON, or lacks one.
+        InputError: it is no JSON, or they are not in the form that the model card needs.
     """
-    try:
+    with reading(file, "JSON object with facts", "write one, or edit an older manifest"):
         given = json.loads(file.read_text())
-        return {key: given[key] for key in FACTS}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: these facts need a JSON object with {', '.join(FACTS)}") from error
+    check_facts(given, file)
+    return {key: given[key] for key in FACTS}
 
 
 @click.command(cls=OneLineErrors)

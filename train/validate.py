@@ -35,7 +35,7 @@ from lesionwise.volume import check_same_grid, read_image, to_orientation
 from lesionwise.weights import MANIFEST, REPOSITORY_FOLDER
 from train.commandline import OneLineErrors, about_one, by_name
 from train.error_pictures import JudgedCase, write_error_pictures
-from train.model_card import CARD, COUNTS, MEASURES, REVIEWED
+from train.model_card import CARD, COUNTS, MEASURES, REVIEWED, check_card
 from train.reviewed_findings import Finding, read_findings, without_reviewed
 from train.stated_scores import Scores, Validation, all_differences, record, stated_validation, with_mean
 
@@ -179,7 +179,10 @@ def main(
     if check and recorded:
         raise UsageError("--check compares with what --record stored; give one of the two")
     folders = by_name(patients).values()
-    changed = [weights / MANIFEST, weights / CARD] if recorded else []
+    changed = []
+    if recorded:
+        changed = [weights / MANIFEST, weights / CARD]
+        check_card(weights)
     check_outputs([*changed, *([scores_file] if scores_file else [])], [])
     stated = stated_validation(weights) if check else None
     if stated:
