@@ -10,7 +10,15 @@ from typing import Any
 import click
 
 from lesionwise.commands.options import NumberRange, was_given
-from lesionwise.errors import InputError, LesionwiseError, PreprocessingError, UsageError, about, advising
+from lesionwise.errors import (
+    InputError,
+    PreprocessingError,
+    UsageError,
+    about,
+    advising,
+    explain,
+    is_explained,
+)
 from lesionwise.network import DOWNSAMPLING, GROUPS
 
 
@@ -59,15 +67,20 @@ def training_command(table: str) -> Callable[[Callable[..., None]], "TrainingCom
 
 
 class OneLineErrors(click.Command):
-    """A command that a LesionwiseError ends with one line and the error's code."""
+    """A command that an error which a user can mend ends with one line and the error's code; others keep their traceback."""
 
     def main(self, *args: Any, **settings: Any) -> Any:
         """Run."""
         try:
             return super().main(*args, **settings)
-        except LesionwiseError as error:
-            click.echo(f"error: {error}", err=True)
-            raise SystemExit(error.exit_code) from error
+        except Exception as error:
+            if not is_explained(error):
+                raise
+            message, code = explain(error)
+            if message.startswith("not enough memory") and "batch" in {p.name for p in self.params}:
+                message += ", or lower --batch or --patch"
+            click.echo(f"error: {message}", err=True)
+            raise SystemExit(code) from error
 
 
 class OneLineGroup(OneLineErrors, click.Group):
