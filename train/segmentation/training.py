@@ -155,6 +155,11 @@ def patch_settings(options: Options, shards: int = 1) -> PatchSettings:
             f"a batch of {options.batch // shards} is more than the {options.pairs_in_block * per_pair} patches of a block "
             "of pairs; raise --pairs-in-block or --patches-per-pair"
         )
+    if options.around_new + options.around_old > 1:
+        raise UsageError(
+            f"--around-new {options.around_new:g} and --around-old {options.around_old:g} are more than all patches; "
+            "lower one of them"
+        )
     return PatchSettings(
         size=options.patch,
         batch=options.batch // shards,
