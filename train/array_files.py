@@ -1,11 +1,20 @@
 """Records of arrays kept in files: prepared scans and patients."""
 
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lesionwise.files import check_outputs, write_whole
+
+
+def made_from(folder: Path, files: Iterable[str], *how: object) -> str:
+    """Return as a short text what a record is made from: the size and the date of files in a folder, and how."""
+    states = [(file, (folder / file).stat()) for file in files]
+    facts = [*how, *((file, state.st_size, state.st_mtime_ns) for file, state in states)]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
 def store(file: Path, record: Any) -> None:
