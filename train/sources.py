@@ -148,8 +148,9 @@ def open_sources(
     cache: Path | None,
     fold: int,
     synthetic_share: float,
+    threads: int = 1,
 ) -> Sources:
-    """Return the sources that the options name, with patients prepared (minutes each, once).
+    """Return the sources that the options name, with patients prepared (minutes each, once, with so many threads).
 
     Raises:
         InputError: a folder is missing or empty.
@@ -166,8 +167,13 @@ def open_sources(
         raise InputError(f"{data}: prepared patients need a folder to be kept in; name one with --cache")
     from train.patients import cached, find_patients, training_and_held_out
 
+    if found and not synthetic_share:
+        # Not refused: the tables of one recipe, called with the same options, may have different shares.
+        click.echo(
+            "no synthetic pairs are mixed in (--synthetic-share): --backgrounds has no effect", err=True
+        )
     training, held_out = training_and_held_out(find_patients(data), fold)
-    prepared = {patient: cached(patient, cache) for patient in (*training, *held_out)}
+    prepared = {patient: cached(patient, cache, threads) for patient in (*training, *held_out)}
     return Sources(
         found, real, [prepared[p] for p in training], [prepared[p] for p in held_out], synthetic_share
     )

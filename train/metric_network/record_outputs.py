@@ -67,7 +67,7 @@ def main(
     for file in files:
         own = own.after(held_out_of(file), file)
     torch.set_num_threads(threads)
-    sources = open_sources(**source)
+    sources = open_sources(**source, threads=threads)
     settings, held_out_patches = PatchSettings(size=patch), max(1, patches // HELD_OUT_OF)
     parts = []
     for number, file in enumerate(files):

@@ -129,6 +129,7 @@ def _sources(options: Options) -> Sources:
         options.cache,
         options.fold,
         options.synthetic_share,
+        options.threads,
     )
 
 
