@@ -5,6 +5,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:?usage: requirements/setup.sh VENV}
 
+# PyPI's torch for other processors needs CUDA's libraries on Linux, and these locks leave them out.
+case "$(uname -sm)" in
+    "Linux x86_64" | Darwin*) ;;
+    *) echo "setup: on Linux this needs an x86-64 processor, and this one is $(uname -m)" >&2; exit 1 ;;
+esac
+
 is_python_311() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; }
 
 home_of() { "$1" -c 'import sys; print(sys.base_prefix)'; }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from lesionwise.errors import InputError
+from lesionwise.errors import InputError, PreprocessingError
 from lesionwise.simulation.anatomy import Anatomy
 from train import backgrounds
 
@@ -97,7 +97,36 @@ def test_a_scan_is_prepared_again_when_one_of_its_files_is_new(tmp_path, monkeyp
     for count, words in ((1, "voxels"), (1, "kept, for its scan has not changed")):
         assert words in run(tmp_path, str(folder)).output
         assert len(made) == count
-    time.sleep(0.05)
+    before = (tmp_path / "out" / "patient01.npz").read_bytes()
     (folder / "lesions.nii.gz").touch()
     run(tmp_path, str(folder))
     assert len(made) == 2
+    (folder / "lesions.nii.gz").unlink()  # what was made with it is not to be used any more
+    run(tmp_path, str(folder))
+    assert len(made) == 3
+    monkeypatch.setattr(backgrounds, "PREPARATION", backgrounds.PREPARATION + 1)
+    run(tmp_path, str(folder))
+    assert len(made) == 4
+    assert (tmp_path / "out" / "patient01.npz").read_bytes() == before  # when it was made is not in it
+
+
+def test_a_scan_that_an_older_version_prepared_is_kept_while_its_files_are_older(tmp_path, prepared):
+    folder, output = scan(tmp_path / "patient01"), tmp_path / "out"
+    output.mkdir()
+    time.sleep(0.05)
+    (output / "patient01.npz").touch()
+    assert "kept, for its scan has not changed" in run(tmp_path, folder).output
+    time.sleep(0.05)
+    (tmp_path / "patient01" / "flair.nii.gz").touch()
+    run(tmp_path, folder)
+    assert prepared == ["patient01"]
+
+
+def test_a_scan_whose_brain_is_not_found_is_named_with_what_to_do(tmp_path, monkeypatch):
+    def fail(_folder):
+        raise PreprocessingError("no brain was found", "give --brain-mask FILE")
+
+    monkeypatch.setattr(backgrounds, "prepare", fail)
+    result = run(tmp_path, scan(tmp_path / "patient01"))
+    assert result.exit_code == PreprocessingError.exit_code
+    assert "error: patient01: no brain was found; put its brain mask beside the scan" in result.output

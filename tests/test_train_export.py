@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from lesionwise.errors import InputError
 from lesionwise.network import UNet
 from lesionwise.weights import REPOSITORY_FOLDER, load_weights
+from train import calibrate, validate
 from train.export import main as export
 from train.model_card import CARD, with_facts
 from train.stated_scores import record, with_mean
@@ -69,17 +70,49 @@ def test_a_checkpoint_of_a_gpu_is_exported_without_one(run, monkeypatch):
         torch, "load", lambda *a, map_location=None, **k: places.append(map_location) or load(*a, **k)
     )
     assert exported(run).exit_code == 0
-    assert places == ["cpu"]
+    assert set(places) == {"cpu"}
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"commit": "abc"}'])
-def test_wrong_facts_are_refused_in_one_line(run, content):
+def with_changed(**facts):
+    return json.dumps({**FACTS, **facts})
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "no JSON object with facts"),
+        ("[]", "training_data (a list of objects with name and licence)"),
+        ('{"commit": "abc"}', "training_data (a list"),
+        (with_changed(training_data="one head, CC0"), "training_data (a list"),
+        (with_changed(training_data=[{"name": "A head"}]), "training_data (a list"),
+        (with_changed(training_data=[{**SOURCE, "cite": "Someone 2020"}]), "training_data (a list"),
+        (with_changed(training="train it"), "training (an object with command)"),
+    ],
+)
+def test_wrong_facts_are_refused_in_one_line_and_nothing_is_written(run, content, words):
     (run / "facts.json").write_text(content)
     result = exported(run)
     assert result.exit_code == InputError.exit_code
     assert result.output.count("\n") == 1
-    assert "training_data, training, commit" in result.output
+    assert words in result.output
     assert not (run / "weights" / "manifest.json").exists()
+
+
+def test_a_manifest_whose_facts_the_card_cannot_show_is_neither_calibrated_nor_measured(run):
+    assert exported(run).exit_code == 0
+    manifest = run / "weights" / "manifest.json"
+    edited = {**json.loads(manifest.read_text()), "training": "train it"}
+    manifest.write_text(json.dumps(edited))
+    (run / "scores.json").touch()
+    calls = (
+        (calibrate.main, run / "scores.json", "--manifest", manifest),
+        (validate.main, run, "--weights", run / "weights", "--record"),
+    )
+    for command, *arguments in calls:
+        result = CliRunner().invoke(command, [*map(str, arguments)])
+        assert result.exit_code == InputError.exit_code
+        assert "manifest.json: the facts in it need" in result.output
+    assert json.loads(manifest.read_text()) == edited
 
 
 def test_a_card_without_its_marks_is_refused():
@@ -98,7 +131,8 @@ def test_a_narrower_network_is_grown_to_the_published_width_and_computes_the_sam
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--threshold", "1"), ("--threshold", "0"), ("--certainty", "1")]
+    ("option", "value"),
+    [("--threshold", "1"), ("--threshold", "0"), ("--threshold", "nan"), ("--certainty", "1")],
 )
 def test_an_operating_point_that_the_program_would_refuse_is_not_written(run, option, value):
     assert exported(run).exit_code == 0

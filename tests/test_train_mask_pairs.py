@@ -10,6 +10,7 @@ from small_training import BallPatches, six_patients
 
 from lesionwise.errors import InputError, UsageError
 from lesionwise.evaluation import lesion_f1
+from train.held_out import NO_PATIENTS, HeldOut
 from train.metric_network import record_outputs
 from train.metric_network.__main__ import main
 from train.metric_network.corruptions import Shapes, random_boxes
@@ -28,7 +29,6 @@ from train.metric_network.placed_lesions import (
 from train.metric_network.softening import Softening, draw_softening, soften
 from train.metric_network.targets import SPACING_MM, bin_of, lesion_counts, patch_f1
 from train.patches import PatchSettings
-from train.sources import NO_PATIENTS, HeldOut
 
 SETTINGS = PairSettings(size=24, batch=4)
 
@@ -254,7 +254,7 @@ def test_recorded_outputs_are_held_out_with_the_pairs_that_they_are_from(tmp_pat
 
 
 def test_a_metric_network_learns_from_no_outputs_that_hold_the_truths_of_its_held_out_patients(tmp_path):
-    file, other = tmp_path / "outputs.npz", HeldOut(("patient0", "patient5"))
+    file, other = tmp_path / "outputs.npz", HeldOut(("patient0", "patient5"), ("patient1", "patient2"))
     outputs_of_two().save(file, other)
     assert held_out_of(file) == other
     data = ["--data", str(six_patients(tmp_path)), "--fold", "1", "--network-outputs", str(file)]

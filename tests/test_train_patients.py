@@ -9,7 +9,7 @@ from scipy import ndimage
 from small_case import AFFINE, SHAPE, brain, new_lesions, write_case
 
 from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
-from lesionwise.errors import InputError
+from lesionwise.errors import InputError, PreprocessingError
 from train import patients
 from train.metric_network.real_masks import truths_of_patients
 from train.patches import PatchSettings
@@ -110,6 +110,43 @@ def test_patches_come_from_patients_and_the_held_out_ones_apart(data, tmp_path, 
     images, truth = sources.held_out(PatchSettings(size=16, around_new=1.0), 8, seed=1)
     assert images.shape == (8, 2, 16, 16, 16)
     assert truth.any(dim=(1, 2, 3)).all()
+
+
+def test_a_patient_whose_brain_is_not_found_is_named_with_advice_that_training_has(
+    data, tmp_path, monkeypatch, capsys
+):
+    threads = []
+
+    def fail(_patient, count, *_others):
+        threads.append(count)
+        raise PreprocessingError("time 1: no brain was found", "give --brain-mask FILE")
+
+    monkeypatch.setattr(patients, "prepare", fail)
+    with pytest.raises(
+        PreprocessingError, match=f"^patient016: time 1: no brain was found; {patients.ADVICE}$"
+    ):
+        open_sources(None, (), data, tmp_path, fold=0, synthetic_share=0.0, threads=3)
+    assert threads == [3]
+    assert capsys.readouterr().err == "preparing patient016\n"
+
+
+def test_warnings_of_a_preparation_are_told(data, monkeypatch, capsys):
+    def found(time1, time2, threads, warn):
+        warn("the atlas had to do")
+        raise PreprocessingError("enough")
+
+    monkeypatch.setattr(patients, "find_brain", found)
+    with pytest.raises(PreprocessingError, match="enough"):
+        patients.prepare(data / "patient013")
+    assert "warning: the atlas had to do" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_backgrounds_that_have_no_effect_are_told_of(data, tmp_path, monkeypatch, pair, capsys, share):
+    monkeypatch.setattr(patients, "prepare", lambda *_a: pair)
+    (tmp_path / "scan.npz").touch()
+    open_sources(tmp_path, (), data, tmp_path / "cache", fold=0, synthetic_share=share)
+    assert ("--backgrounds has no effect" in capsys.readouterr().err) == (share == 0)
 
 
 def test_data_without_a_cache_is_refused(data):

@@ -113,3 +113,35 @@ def test_make_trains_both_networks_on_the_device(device, count):
     assert len(trainings) == 4
     assert sum("--device cuda" in line for line in trainings) == count
     assert not any("record_outputs" in line and "--device" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            OSError(28, "No space left on device", "runs/log"),
+            "runs/log: No space left on device; check the disk",
+        ),
+        (MemoryError(), "or lower --threads, or lower --batch or --patch"),
+        (RuntimeError("CUDA out of memory. Tried"), "run with --device cpu, or lower --batch or --patch"),
+    ],
+)
+def test_a_full_disk_and_too_little_memory_are_told_in_a_line(monkeypatch, error, line):
+    def fail(**_options):
+        raise error
+
+    monkeypatch.setattr(segmentation, "callback", fail)
+    result = CliRunner().invoke(segmentation, ["--output", "run"])
+    assert isinstance(result.exception, SystemExit)
+    assert result.output.startswith("error: ")
+    assert line in result.output
+    assert result.output.count("\n") == 1
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
+    def fail(**_options):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(segmentation, "callback", fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        CliRunner().invoke(segmentation, ["--output", "run"], catch_exceptions=False)

@@ -8,10 +8,10 @@ from lesionwise.errors import InputError, WeightsError
 from lesionwise.lesions import OperatingPoint
 from lesionwise.network import GROUPS, UNet
 from lesionwise.weights import save_weights
+from train.held_out import NO_PATIENTS
 from train.segmentation.best import BEST, Best
 from train.segmentation.stages import is_stage, load_network, save_stage
 from train.segmentation.validation import Validation
-from train.sources import NO_PATIENTS
 
 
 def test_stages_are_kept_after_epochs_1_2_4_8():
@@ -74,7 +74,7 @@ def test_what_is_measured_and_kept_as_the_best_is_the_averaged_network(tmp_path,
 
 
 def test_the_best_network_outlives_a_kill_before_the_next_checkpoint(tmp_path):
-    best = Best(tmp_path)
+    best = Best(tmp_path, NO_PATIENTS)
     best.offer(UNet(width=8), 0.55, step=10)
     best.offer(UNet(width=8), 0.62, step=20)
     again = Best.of_run(tmp_path, NO_PATIENTS)

@@ -16,6 +16,7 @@ from train.segmentation.__main__ import main
     [
         ({"lesion_loss": "metric-network"}, "--metric-network"),
         ({"batch": 3, "shards": 2}, "does not divide"),
+        ({"around_new": 0.9, "around_old": 0.2}, "--around-new 0.9 and --around-old 0.2 are more than all"),
         ({"batch": 9, "pairs_in_block": 2, "patches_per_pair": 4}, "more than the 8 patches"),
     ],
 )

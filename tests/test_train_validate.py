@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from lesionwise.errors import InputError, UsageError
+from lesionwise.challenge_layout import TIME1, TIME2
+from lesionwise.errors import InputError, PreprocessingError, UsageError
 from train import validate
 from train.model_card import CARD, REVIEWED, refresh, with_facts
 from train.stated_scores import all_differences, differences, stated_validation, with_mean
@@ -114,6 +115,8 @@ def cohort(tmp_path, monkeypatch):
     monkeypatch.setattr(validate, "segment_case", segment)
     for name, cubes in (("p1", [(2, 2, 2)]), ("p2", [])):
         (tmp_path / name).mkdir()
+        for scan in (TIME1, TIME2):
+            (tmp_path / name / scan).touch()
         write(tmp_path / name / "ground_truth.nii.gz", *cubes)
         write(tmp_path / name / validate.SIGN, (10, 10, 10), label=validate.DARKER)
     (tmp_path / "weights").mkdir()
@@ -162,6 +165,39 @@ def test_what_is_stated_is_checked_without_being_asked_for(cohort):
     result = run(cohort, "--check")
     assert result.exit_code == InputError.exit_code
     assert "swapped p1: SensL 1.000, stated is 0.900" in result.output
+
+
+@pytest.mark.parametrize("missing", ["ground_truth.nii.gz", validate.SIGN])
+def test_what_a_patient_lacks_is_told_before_the_first_is_segmented(cohort, monkeypatch, missing):
+    monkeypatch.setattr(validate, "segment_case", lambda *_a: pytest.fail("segmented"))
+    (cohort / "p2" / missing).unlink()
+    result = run(cohort, "--swapped")
+    assert result.exit_code == InputError.exit_code
+    assert f"p2/{missing}: there is no such file" in result.output
+
+
+def test_what_was_measured_is_told_where_a_later_patient_fails(cohort, monkeypatch):
+    segment = validate.segment_case
+
+    def segment_first(case, *others):
+        if case.time1.parent.name == "p2":
+            raise PreprocessingError("time 1: no brain was found", "give one with --brain-mask")
+        segment(case, *others)
+
+    monkeypatch.setattr(validate, "segment_case", segment_first)
+    result = run(cohort)
+    assert result.exit_code == PreprocessingError.exit_code
+    first, last = result.output.splitlines()
+    assert first.startswith("p1 ")
+    assert "F1_score 0.667" in first
+    assert last == f"error: p2: time 1: no brain was found; {validate.ADVICE}"
+
+
+def test_a_place_where_scores_cannot_be_written_is_told_before_anything_is_segmented(cohort, monkeypatch):
+    monkeypatch.setattr(validate, "segment_case", lambda *_a: pytest.fail("segmented"))
+    result = run(cohort, "--record", "--json", str(cohort / "nowhere" / "scores.json"))
+    assert result.exit_code == InputError.exit_code
+    assert "nowhere/scores.json: cannot be written" in result.output
 
 
 def test_two_patients_of_one_name_are_refused(cohort):

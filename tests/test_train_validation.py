@@ -9,11 +9,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from lesionwise.calibration import LesionConfidence, tempered
-from lesionwise.errors import InputError
+from lesionwise.errors import InputError, UsageError
 from lesionwise.lesions import OperatingPoint
 from lesionwise.simulation.anatomy import Anatomy
 from lesionwise.simulation.timepoints import SyntheticPair
-from train import calibrate, synthetic_cases
+from train import calibrate, reacquisition, synthetic_cases, synthetic_validation
 from train.calibrate import (
     LOGITS,
     by_confidence,
@@ -157,6 +157,27 @@ def test_a_network_that_is_not_sure_enough_keeps_an_operating_point_that_can_be_
     fitted = json.loads(manifest.read_text())
     assert fitted["temperature"] == pytest.approx(0.3, rel=0.02)
     assert 0.999 < fitted["certainty"] < 1
+
+
+@pytest.mark.parametrize("option", [("--threshold", "20"), ("--certainty", "96"), ("--certainty", "nan")])
+@pytest.mark.parametrize(
+    ("command", "needed"), [(synthetic_validation, "--cases"), (reacquisition, "--backgrounds")]
+)
+def test_an_impossible_operating_point_is_refused_for_it_would_find_nothing_false(
+    tmp_path, command, needed, option
+):
+    result = CliRunner().invoke(command.main, [needed, str(tmp_path), *option])
+    assert result.exit_code == UsageError.exit_code
+    assert f"Invalid value for '{option[0]}'" in result.output
+
+
+def test_a_place_where_scores_cannot_be_written_is_told_before_anything_is_scored(tmp_path):
+    scores = tmp_path / "nowhere" / "scores.json"
+    files = ["--cases", str(tmp_path / "cases"), "--json", str(scores)]
+    result = CliRunner().invoke(synthetic_validation.main, files)
+    assert result.exit_code == InputError.exit_code
+    assert f"{scores}: cannot be written" in result.output
+    assert not (tmp_path / "cases").exists()
 
 
 CASE = {"measures": {}, "lesions": [], "voxels": [[1] * len(LOGITS)] * 2}

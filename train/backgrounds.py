@@ -5,9 +5,10 @@
 Each DIR that holds `flair.nii.gz` becomes one `.npz`: a `lesionwise.simulation.anatomy.Anatomy`. The brain mask is
 `brain_mask_flair.nii.gz` beside it, or all that is left of a skull-stripped scan, or found as `segment` finds it;
 `lesions.nii.gz` marks lesions that are known. Tissue maps and the lesion prior come from the ICBM152 template by
-affine registration.
+affine registration. A `.key` beside the `.npz` tells which files it was made from: where these change, it is made anew.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lesionwise.errors import InputError
+from lesionwise.files import text_writer, write_whole
 from lesionwise.network_grid import network_grid
 from lesionwise.preprocessing.bias_field import correct_bias_field
 from lesionwise.preprocessing.brain_extraction import PLAUSIBLE_BRAIN_ML, extract_brain
@@ -26,14 +28,17 @@ from lesionwise.scan_pair import WORKING_ORDER
 from lesionwise.simulation.anatomy import Anatomy, template_maps
 from lesionwise.volume import Volume, check_same_grid, read_mask, read_volume, to_orientation
 from lesionwise.working_resolution import join_mask, join_voxels
-from train.array_files import store, stored
-from train.commandline import OneLineErrors, by_name
+from train.array_files import made_from, store, stored
+from train.commandline import OneLineErrors, about_one, by_name
 
 SCAN, BRAIN, LESIONS = "flair.nii.gz", "brain_mask_flair.nii.gz", "lesions.nii.gz"
 
 # How far around the brain the head is kept: residue that an imperfect mask lets through.
 _HEAD_MM = 6.0
 _MARGIN_MM = 12.0
+
+PREPARATION = 1
+"""One more where `prepare` makes something else of the same files."""
 
 
 def prepare(folder: Path) -> Anatomy:
@@ -62,10 +67,18 @@ def load(file: Path) -> Anatomy:
     return Anatomy(**stored(file))
 
 
-def _has_changed(folder: Path, prepared: Path) -> bool:
-    """Tell whether one of the files that a scan is prepared from is newer than what was made of it."""
-    states = [(folder / name).stat() for name in (SCAN, BRAIN, LESIONS) if (folder / name).is_file()]
+def _has_changed(folder: Path, files: Sequence[str], prepared: Path, key: str) -> bool:
+    """Tell whether a scan was prepared from other files than those that are there, or otherwise than now."""
+    if (kept := _key_file(prepared)).is_file():
+        return kept.read_text() != key
+    # Older scans have no key beside them: one that is as old as its files stays, for cases are known by its bytes.
+    states = [(folder / name).stat() for name in files]
     return any(max(state.st_mtime, state.st_ctime) > prepared.stat().st_mtime for state in states)
+
+
+def _key_file(prepared: Path) -> Path:
+    """Return the file that tells what a prepared scan was made from: not in the scan, whose bytes tell what it shows."""
+    return prepared.with_suffix(".key")
 
 
 def _beside(file: Path, scan: Volume) -> NDArray[np.bool_] | None:
@@ -133,11 +146,15 @@ def main(folders: tuple[Path, ...], output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     for name, folder in named.items():
         target = output / f"{name}.npz"
-        if target.is_file() and not _has_changed(folder, target):
+        files = [file for file in (SCAN, BRAIN, LESIONS) if (folder / file).is_file()]
+        key = made_from(folder, files, PREPARATION)
+        if target.is_file() and not _has_changed(folder, files, target, key):
             click.echo(f"{target.name}: kept, for its scan has not changed")
             continue
-        anatomy = prepare(folder)
+        with about_one(name, f"put its brain mask beside the scan ({BRAIN})"):
+            anatomy = prepare(folder)
         store(target, anatomy)
+        write_whole({_key_file(target): text_writer(key)})
         click.echo(f"{target.name}: {anatomy.flair.shape} voxels, brain {anatomy.brain.sum() / 1e6:.2f} l")
 
 

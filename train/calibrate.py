@@ -20,7 +20,7 @@ from lesionwise.files import json_writer, write_whole
 from lesionwise.lesions import OperatingPoint
 from train.checkpoints import reading
 from train.commandline import OneLineErrors
-from train.model_card import refresh
+from train.model_card import check_card, refresh
 from train.synthetic_validation import LOGIT_EDGES, label
 
 LOGITS = (LOGIT_EDGES[:-1] + LOGIT_EDGES[1:]) / 2
@@ -150,7 +150,10 @@ def reliability_plot(voxels: np.ndarray, temperature: float, file: Path) -> None
 )
 def main(scores: Path, plot: Path | None, manifest: Path | None) -> None:
     """Fit a temperature and the confidence of lesions to SCORES."""
-    stated = None if manifest is None else uncalibrated(manifest)
+    stated = None
+    if manifest is not None:
+        stated = uncalibrated(manifest)
+        check_card(manifest.parent)
     cases, voxels, lesions, points = read_scores(scores)
     if stated:
         wanted = label(OperatingPoint(stated["threshold"], stated["certainty"]))

@@ -2,14 +2,23 @@
 
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from lesionwise.commands.options import NumberRange, was_given
-from lesionwise.errors import InputError, LesionwiseError, UsageError
+from lesionwise.errors import (
+    InputError,
+    PreprocessingError,
+    UsageError,
+    about,
+    advising,
+    explain,
+    is_explained,
+)
 from lesionwise.network import DOWNSAMPLING, GROUPS
 
 
@@ -58,15 +67,20 @@ def training_command(table: str) -> Callable[[Callable[..., None]], "TrainingCom
 
 
 class OneLineErrors(click.Command):
-    """A command that a LesionwiseError ends with one line and the error's code."""
+    """A command that an error which a user can mend ends with one line and the error's code; others keep their traceback."""
 
     def main(self, *args: Any, **settings: Any) -> Any:
         """Run."""
         try:
             return super().main(*args, **settings)
-        except LesionwiseError as error:
-            click.echo(f"error: {error}", err=True)
-            raise SystemExit(error.exit_code) from error
+        except Exception as error:
+            if not is_explained(error):
+                raise
+            message, code = explain(error)
+            if message.startswith("not enough memory") and "batch" in {p.name for p in self.params}:
+                message += ", or lower --batch or --patch"
+            click.echo(f"error: {message}", err=True)
+            raise SystemExit(code) from error
 
 
 class OneLineGroup(OneLineErrors, click.Group):
@@ -103,6 +117,19 @@ class TrainingCommand(OneLineErrors):
                 names[key]: setting
                 for key, setting in read_recipe(Path(file), table or self.table, names).items()
             }
+
+
+@contextmanager
+def about_one(name: str, advice: str) -> Iterator[None]:
+    """Begin the message of a `PreprocessingError` that arises inside with whom it is about, and end it with this advice.
+
+    The program's own advice names options that training commands lack.
+    """
+    try:
+        with about(name):
+            yield
+    except PreprocessingError as error:
+        raise advising(error, advice) from error
 
 
 def by_name(folders: Sequence[Path]) -> dict[str, Path]:

@@ -14,14 +14,16 @@ from pathlib import Path
 
 import click
 
-from lesionwise.errors import InputError
+from lesionwise.allowed import CERTAINTY, THRESHOLD
+from lesionwise.commands.options import number_in
 from lesionwise.lesions import OperatingPoint
 from lesionwise.network import GROUPS, UNet
 from lesionwise.weights import save_weights
+from train.checkpoints import reading
 from train.commandline import WIDTH, OneLineErrors
 from train.growth import grown
-from train.model_card import refresh
-from train.segmentation.stages import load_network
+from train.model_card import check_facts, refresh
+from train.segmentation.stages import held_out_of, load_network
 
 FACTS = ("training_data", "training", "commit")
 
@@ -30,13 +32,12 @@ def read_facts(file: Path) -> dict[str, object]:
     """Return the entries `FACTS` of a JSON file.
 
     Raises:
-        InputError: it is no JSON, or lacks one.
+        InputError: it is no JSON, or they are not in the form that the model card needs.
     """
-    try:
+    with reading(file, "JSON object with facts", "write one, or edit an older manifest"):
         given = json.loads(file.read_text())
-        return {key: given[key] for key in FACTS}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: these facts need a JSON object with {', '.join(FACTS)}") from error
+    check_facts(given, file)
+    return {key: given[key] for key in FACTS}
 
 
 @click.command(cls=OneLineErrors)
@@ -46,14 +47,14 @@ def read_facts(file: Path) -> dict[str, object]:
     "--threshold",
     default=0.5,
     show_default=True,
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=number_in(THRESHOLD),
     help="Probability above which a voxel is lesion.",
 )
 @click.option(
     "--certainty",
     default=0.0,
     show_default=True,
-    type=click.FloatRange(0, 1, max_open=True),
+    type=number_in(CERTAINTY),
     help="Probability that a lesion must exceed in the mean of its voxels' log odds; 0: none.",
 )
 @click.option(
@@ -67,9 +68,8 @@ def main(checkpoint: Path, facts: Path, threshold: float, certainty: float, widt
     network = UNet(width=width)
     network.load_state_dict(grown(trained.state_dict(), network))
     output.mkdir(parents=True, exist_ok=True)
-    save_weights(
-        output, network, width, GROUPS, OperatingPoint(threshold, certainty), {**stated, "validation": {}}
-    )
+    manifest = {**stated, **held_out_of(checkpoint).stated(), "validation": {}}
+    save_weights(output, network, width, GROUPS, OperatingPoint(threshold, certainty), manifest)
     refresh(output)
     click.echo(
         f"{output}: {sum(p.numel() for p in network.parameters())} parameters; "

@@ -11,7 +11,7 @@ from typing import Any
 
 from lesionwise.challenge_layout import GROUND_TRUTH
 from lesionwise.errors import InputError
-from lesionwise.files import text_writer, write_whole
+from lesionwise.files import Writer, text_writer, write_whole
 from lesionwise.weights import MANIFEST
 
 CARD = "README.md"
@@ -24,6 +24,33 @@ COUNTS = {"lesions": "lesions found", "false_lesions": "false ones", "false_mm3"
 """What a manifest states of every patient besides, since the rows of earlier ones had only measures."""
 REVIEWED = "reviewed_findings.csv"
 """The table of findings beside the weights, see `train.reviewed_findings`."""
+
+FORM = "training_data (a list of objects with name and licence), training (an object with command), commit (a text)"
+"""Of the facts that a manifest states in its author's words, for the card."""
+
+
+def check_facts(manifest: Any, file: Path) -> None:
+    """Check the facts in a manifest, or a file with them alone, before anything is written beside it.
+
+    Raises:
+        InputError: they are not in the `FORM` that the card needs.
+    """
+    match manifest:
+        case {
+            "training_data": list(sources),
+            "training": {"command": str()},
+            "commit": str(),
+        } if all(_is_source(source) for source in sources):
+            return
+    raise InputError(f"{file}: the facts in it need {FORM}")
+
+
+def _is_source(source: Any) -> bool:
+    match source:
+        case {"name": str(), "licence": str()}:
+            cite = source.get("cite", [])
+            return isinstance(cite, list) and all(isinstance(paper, str) for paper in cite)
+    return False
 
 
 def with_facts(card: str, manifest: Mapping[str, Any]) -> str:
@@ -43,10 +70,21 @@ def with_facts(card: str, manifest: Mapping[str, Any]) -> str:
 
 def refresh(folder: Path) -> None:
     """Bring the card of a folder of weights up to date with the manifest there; without a card do nothing."""
-    card = folder / CARD
-    if card.is_file():
-        manifest = json.loads((folder / MANIFEST).read_text())
-        write_whole({card: text_writer(with_facts(card.read_text(), manifest))})
+    write_whole(_fresh_card(folder))
+
+
+def check_card(folder: Path) -> None:
+    """Raise InputError where `refresh` would: for who is to change the manifest there after longer work."""
+    _fresh_card(folder)
+
+
+def _fresh_card(folder: Path) -> dict[Path, Writer]:
+    card, file = folder / CARD, folder / MANIFEST
+    if not card.is_file():
+        return {}
+    manifest = json.loads(file.read_text())
+    check_facts(manifest, file)
+    return {card: text_writer(with_facts(card.read_text(), manifest))}
 
 
 def _network(manifest: Mapping[str, Any]) -> str:
@@ -59,7 +97,7 @@ def _network(manifest: Mapping[str, Any]) -> str:
 
 
 def _scores(manifest: Mapping[str, Any]) -> str:
-    validation = manifest["validation"]
+    validation = manifest.get("validation")
     if not validation:
         return "Not measured yet."
     truth, window = validation["reference"], validation["window"]

@@ -1,11 +1,11 @@
 """Patients in the challenge's layout as training material: preprocessed as for inference, kept in a cache."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from scipy import ndimage
 
@@ -13,12 +13,13 @@ from lesionwise.challenge_layout import GROUND_TRUTH, TIME1, TIME2
 from lesionwise.errors import InputError
 from lesionwise.prepared_case import prepare_pair
 from lesionwise.preprocessing.recipe import DEFAULT_RECIPE, RECIPES
-from lesionwise.progress import Progress
+from lesionwise.progress import Lines, Progress
 from lesionwise.scan_pair import WORKING_ORDER, find_brain, leave_out_unseen, read_pair
 from lesionwise.simulation.timepoints import SyntheticPair
 from lesionwise.volume import check_same_grid, read_mask, to_orientation
 from lesionwise.working_resolution import at_working_resolution, join_voxels
-from train.array_files import store, stored
+from train.array_files import made_from, store, stored
+from train.commandline import about_one
 from train.patches import SyntheticPatches
 
 FOLDS = 5
@@ -27,6 +28,9 @@ FOLDS = 5
 BRIGHT = 1.4
 """The challenge marks no old lesions. Voxels of time 1 this much above the commonest intensity, inside the brain, stand in."""
 INSIDE_VOXELS = 4
+
+ADVICE = "check the scans, or take this patient out of the folder"
+"""Where no brain is found: training has no option for brain masks."""
 
 PREPARATION = 3
 """Of what the cache keeps: one more where `prepare` makes something else of the same files."""
@@ -82,8 +86,11 @@ def prepare(
     check_same_grid(read.time1, truth)
     scans, new = at_working_resolution(read), join_voxels(replace(truth, data=truth.data.astype(np.float32)))
     time1, time2 = scans.time1, scans.time2
-    brain = scans.brain or replace(time1, data=find_brain(time1, time2, threads)[0])
-    progress = Progress()
+    progress = Progress(Lines())  # it takes minutes, and its warnings are to be seen
+    brain = scans.brain
+    if brain is None:
+        with progress.step("finding the brain"):
+            brain = replace(time1, data=find_brain(time1, time2, threads, warn=progress.warn)[0])
     seen = leave_out_unseen(time1, time2, brain, progress)
     first, second, inside, new = (to_orientation(v, WORKING_ORDER) for v in (time1, time2, seen, new))
     pair = prepare_pair(first, second, inside, RECIPES[DEFAULT_RECIPE], threads, progress)
@@ -102,14 +109,13 @@ def cached(
 ) -> Path:
     """Return the file that keeps a patient as `prepare` makes it, made now if the files or the recipe are new."""
     files = (TIME1, TIME2, truth_file, *((brain_file,) if brain_file else ()))
-    states = [(file, (patient / file).stat()) for file in files]
-    facts = [PREPARATION, asdict(RECIPES[DEFAULT_RECIPE])]
-    facts += [(file, s.st_size, s.st_mtime_ns) for file, s in states]
-    key = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
+    key = made_from(patient, files, PREPARATION, asdict(RECIPES[DEFAULT_RECIPE]))
     file = cache / f"{patient.name}-{key}.npz"
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        store(file, prepare(patient, threads, truth_file, brain_file))
+        click.echo(f"preparing {patient.name}", err=True)
+        with about_one(patient.name, ADVICE):
+            store(file, prepare(patient, threads, truth_file, brain_file))
     return file
 
 

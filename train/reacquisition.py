@@ -12,6 +12,8 @@ from typing import Any
 import click
 import numpy as np
 
+from lesionwise.allowed import CERTAINTY, THRESHOLD
+from lesionwise.commands.options import number_in
 from lesionwise.lesions import find_lesions, label_lesions
 from lesionwise.simulation.acquisition import Acquisition, acquire, coverage
 from lesionwise.simulation.anatomy import Anatomy
@@ -46,10 +48,10 @@ def scanned_again(anatomy: Anatomy, rng: np.random.Generator) -> SyntheticPair:
     help="Scans that train.backgrounds prepared.",
 )
 @click.option("--times", type=COUNT, default=TIMES, show_default=True, help="Re-acquisitions of each scan.")
-@click.option("--threshold", type=float, help="[default: the weights']")
+@click.option("--threshold", type=number_in(THRESHOLD), help="[default: the weights']")
 @click.option(
     "--certainty",
-    type=float,
+    type=number_in(CERTAINTY),
     help="Probability that a lesion must exceed in the mean of its voxels' log odds.  [default: the weights']",
 )
 def main(

@@ -1,6 +1,6 @@
 """Where training patches come from: synthetic pairs, patients in the challenge's layout, or both; and their options."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset
 
-from lesionwise.errors import InputError, UsageError
+from lesionwise.errors import InputError
 from train.augmentation import Augmentation, Augmented
 from train.commandline import SHARE, WHOLE, Need
 from train.lesion_shapes import read_shapes
@@ -63,66 +63,6 @@ class Sources:
         """Return patches that no training sees: of held-out patients, or synthetic ones of another seed."""
         source = replace(self, patients=self.held_out_patients, synthetic_share=0.0)
         return source.patches(settings, count, seed + HELD_OUT_SEED)
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """The names of the patients that a run holds out; a checkpoint keeps them.
-
-    With others a run that goes on would be measured on patients that it has learned.
-    """
-
-    names: tuple[str, ...]
-
-    @classmethod
-    def of(cls, data: Path | None, fold: int) -> "HeldOut":
-        """Return those of a folder of patients, or none. Raises as `train.patients.training_and_held_out`."""
-        if data is None:
-            return cls(())
-        from train.patients import find_patients, training_and_held_out
-
-        return cls(tuple(patient.name for patient in training_and_held_out(find_patients(data), fold)[1]))
-
-    @classmethod
-    def stated_in(cls, state: Mapping[str, Any]) -> "HeldOut":
-        """Return those of the run that a file is of, as it states them; none where it states nothing."""
-        return cls(tuple(state.get("more", {}).get("held_out", {}).get("names", ())))
-
-    def stated(self) -> dict[str, Any]:
-        """Return what a file states for `stated_in`, as checkpoints do."""
-        return {"more": {"held_out": self.state_dict()}}
-
-    def refuse_start(self, start: "HeldOut", file: Path) -> None:
-        """Raise `UsageError` where a network would be measured on patients that what it starts from has learned.
-
-        `start`: who was held out where that, a network or the outputs of one, was made.
-        """
-        learned = set(self.names) - set(start.names)
-        if start.names and learned:
-            raise UsageError(
-                f"{file}: it was made with {self._told(sorted(learned))}, which this run holds out; name one of the same "
-                "--data and --fold"
-            )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state."""
-        return {"names": list(self.names)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Compare. Raises `UsageError` where the run held out others."""
-        if tuple(state["names"]) != self.names:
-            raise UsageError(
-                f"the run there holds out {self._told(state['names'])}, this one {self._told(self.names)}; "
-                "name another --output, or its --data and --fold"
-            )
-
-    @staticmethod
-    def _told(names: Sequence[str]) -> str:
-        return ", ".join(names) or "no patients"
-
-
-NO_PATIENTS = HeldOut(())
-"""Held out by a run without patients."""
 
 
 class Shards(IterableDataset[Batch]):
@@ -208,8 +148,9 @@ def open_sources(
     cache: Path | None,
     fold: int,
     synthetic_share: float,
+    threads: int = 1,
 ) -> Sources:
-    """Return the sources that the options name, with patients prepared (minutes each, once).
+    """Return the sources that the options name, with patients prepared (minutes each, once, with so many threads).
 
     Raises:
         InputError: a folder is missing or empty.
@@ -226,8 +167,13 @@ def open_sources(
         raise InputError(f"{data}: prepared patients need a folder to be kept in; name one with --cache")
     from train.patients import cached, find_patients, training_and_held_out
 
+    if found and not synthetic_share:
+        # Not refused: the tables of one recipe, called with the same options, may have different shares.
+        click.echo(
+            "no synthetic pairs are mixed in (--synthetic-share): --backgrounds has no effect", err=True
+        )
     training, held_out = training_and_held_out(find_patients(data), fold)
-    prepared = {patient: cached(patient, cache) for patient in (*training, *held_out)}
+    prepared = {patient: cached(patient, cache, threads) for patient in (*training, *held_out)}
     return Sources(
         found, real, [prepared[p] for p in training], [prepared[p] for p in held_out], synthetic_share
     )

@@ -18,10 +18,13 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from lesionwise.allowed import CERTAINTY, THRESHOLD
+from lesionwise.commands.options import number_in
 from lesionwise.evaluation import evaluate_pair
+from lesionwise.files import check_outputs, text_writer, write_whole
 from lesionwise.lesions import OperatingPoint, find_lesions, label_lesions
 from lesionwise.simulation.timepoints import SPACING_MM
-from train.commandline import COUNT, training_command
+from train.commandline import COUNT, NOT_NEGATIVE, training_command
 from train.error_pictures import JudgedCase, write_error_pictures
 from train.predictor import open_predictor, predictor_options
 from train.sources import EXISTING, FOLDER, open_sources
@@ -139,13 +142,25 @@ def material_options(command: Any) -> Any:
 @click.option("--count", type=COUNT, default=CASES, show_default=True, help="Only the first so many cases.")
 @material_options
 @click.option(
-    "--threshold", "thresholds", multiple=True, type=float, help="May be repeated.  [default: the weights']"
+    "--threshold",
+    "thresholds",
+    multiple=True,
+    type=number_in(THRESHOLD),
+    help="May be repeated.  [default: the weights']",
 )
 @click.option(
-    "--certainty", "certainties", multiple=True, type=float, help="May be repeated.  [default: the weights']"
+    "--certainty",
+    "certainties",
+    multiple=True,
+    type=number_in(CERTAINTY),
+    help="May be repeated.  [default: the weights']",
 )
 @click.option(
-    "--minimal-mm3", default=3.0, show_default=True, help="Lesions that are not larger are left out."
+    "--minimal-mm3",
+    type=NOT_NEGATIVE,
+    default=3.0,
+    show_default=True,
+    help="Lesions that are not larger are left out.",
 )
 @click.option("--json", "scores_file", type=click.Path(path_type=Path), help="Also write each case's scores.")
 @click.option("--pictures", type=FOLDER, help="Show each missed and each false lesion in this folder.")
@@ -162,6 +177,8 @@ def main(
     **network: Any,
 ) -> None:
     """Score a network on the synthetic validation set."""
+    if scores_file:
+        check_outputs([scores_file], [])
     predictor = open_predictor(**network)
     sources = open_sources(backgrounds, shapes, None, None, 0, 0.0)
     points = [
@@ -185,7 +202,8 @@ def main(
         click.echo(line(label(point), summary(list(scores.values()), point)))
     click.echo(f"{len(scores)} cases, {time.perf_counter() - begin:.0f} s", err=True)
     if scores_file:
-        scores_file.write_text(json.dumps({name: asdict(found) for name, found in scores.items()}) + "\n")
+        text = json.dumps({name: asdict(found) for name, found in scores.items()}) + "\n"
+        write_whole({scores_file: text_writer(text)})
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ Convolutions are computed in float32 unless asked otherwise, so that the scores 
 
 import math
 import tempfile
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import click
@@ -26,15 +27,15 @@ from lesionwise.engine import Settings
 from lesionwise.errors import InputError, UsageError
 from lesionwise.evaluation import evaluate_pair
 from lesionwise.evaluation_files import evaluate_files, read_evaluated_mask
-from lesionwise.files import json_writer, write_whole
+from lesionwise.files import check_outputs, json_writer, write_whole
 from lesionwise.inference import Windows
 from lesionwise.pipeline import segment_case
 from lesionwise.progress import Lines, Progress
 from lesionwise.volume import check_same_grid, read_image, to_orientation
 from lesionwise.weights import MANIFEST, REPOSITORY_FOLDER
-from train.commandline import OneLineErrors, by_name
+from train.commandline import OneLineErrors, about_one, by_name
 from train.error_pictures import JudgedCase, write_error_pictures
-from train.model_card import COUNTS, MEASURES, REVIEWED
+from train.model_card import CARD, COUNTS, MEASURES, REVIEWED, check_card
 from train.reviewed_findings import Finding, read_findings, without_reviewed
 from train.stated_scores import Scores, Validation, all_differences, record, stated_validation, with_mean
 
@@ -43,6 +44,8 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 SIGN = "ground_truth_sign.nii.gz"
 DARKER = 2
 """The label in it of what became darker: new, where the times are swapped."""
+ADVICE = "check its scans, or leave it out"
+"""Where no brain is found: there is no option for brain masks."""
 
 
 def validate(
@@ -99,7 +102,25 @@ def show(title: str, scores: Scores) -> None:
     """Print a table of scores."""
     click.echo(title)
     for name, row in scores.items():
-        click.echo(f"{name:<24}" + "  ".join(f"{measure} {value:.3f}" for measure, value in row.items()))
+        click.echo(line(name, row))
+
+
+def line(name: str, row: dict[str, float]) -> str:
+    """Return a row of scores as one line of text."""
+    return f"{name:<24}" + "  ".join(f"{measure} {value:.3f}" for measure, value in row.items())
+
+
+def told(name: str, row: dict[str, float]) -> dict[str, float]:
+    """Return a row that was measured, and print it at once: it is known where a later patient fails."""
+    click.echo(line(name, row), err=True)
+    return row
+
+
+def check_files(patients: Iterable[Path], names: Collection[str]) -> None:
+    """Raise InputError where a patient's folder lacks one of the files: known before minutes are spent on the first."""
+    missing = [patient / name for patient in patients for name in names if not (patient / name).is_file()]
+    if missing:
+        raise InputError(f"{missing[0]}: there is no such file; each patient needs {', '.join(names)}")
 
 
 @click.command(cls=OneLineErrors)
@@ -158,11 +179,17 @@ def main(
     if check and recorded:
         raise UsageError("--check compares with what --record stored; give one of the two")
     folders = by_name(patients).values()
+    changed = []
+    if recorded:
+        changed = [weights / MANIFEST, weights / CARD]
+        check_card(weights)
+    check_outputs([*changed, *([scores_file] if scores_file else [])], [])
     stated = stated_validation(weights) if check else None
     if stated:
         truth, window, precision = stated["reference"], stated["window"], stated["precision"]
         swapped = swapped or "swapped" in stated
         reviewed = reviewed or (weights / REVIEWED if "reviewed" in stated else None)
+    check_files(folders, [TIME1, TIME2, truth, *([SIGN] if swapped else [])])
     settings = Settings(weights=weights, windows=Windows(window), threads=threads, precision=precision)
     findings = read_findings(reviewed) if reviewed else []
     rows: Scores = {}
@@ -172,11 +199,14 @@ def main(
         work = output or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
         for patient in folders:
-            rows[patient.name] = validate(patient, truth, settings, work, pictures)
-            if reviewed:
-                reviewed_rows[patient.name] = validate_reviewed(patient, truth, work, findings)
-            if swapped:
-                swapped_rows[patient.name] = validate_swapped(patient, settings, work)
+            name = patient.name
+            with about_one(name, ADVICE):
+                rows[name] = told(name, validate(patient, truth, settings, work, pictures))
+                if reviewed:
+                    own = validate_reviewed(patient, truth, work, findings)
+                    reviewed_rows[name] = told(f"{name} reviewed", own)
+                if swapped:
+                    swapped_rows[name] = told(f"{name} swapped", validate_swapped(patient, settings, work))
     found: Validation = {
         "reference": truth,
         "window": window,

@@ -103,20 +103,34 @@ def explain(error: BaseException) -> tuple[str, int]:
     match error:
         case LesionwiseError():
             message, code = str(error), error.exit_code
-        case _ if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        case _ if _is_out_of_own_memory(error):
             message = "not enough memory; close other programs, give the container more, or lower --threads"
             code = LesionwiseError.exit_code
         case OSError():
             place = f"{error.filename}: " if error.filename else ""
             message = f"{place}{error.strerror or error}; check the disk and its permissions"
             code = InputError.exit_code
-        case _ if "out of memory" in str(error):  # torch's words of a GPU
+        case _ if _is_out_of_gpu_memory(error):
             message = f"not enough memory ({_first_line(error)}); run with --device cpu"
             code = LesionwiseError.exit_code
         case _:
             message = f"unexpected {type(error).__name__}: {_first_line(error)}; --debug shows where"
             code = LesionwiseError.exit_code
     return one_line(message), code
+
+
+def is_explained(error: BaseException) -> bool:
+    """Tell whether `explain` knows what to do about an error; others are faults of the program."""
+    known = isinstance(error, LesionwiseError | OSError)
+    return known or _is_out_of_own_memory(error) or _is_out_of_gpu_memory(error)
+
+
+def _is_out_of_own_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or "allocate memory" in str(error)
+
+
+def _is_out_of_gpu_memory(error: BaseException) -> bool:
+    return "out of memory" in str(error)  # torch's words
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,7 +10,7 @@ import click
 
 from train.checkpoints import reading
 from train.commandline import OneLineErrors
-from train.metric_network.files import export_metric_network, load_metric_network
+from train.metric_network.files import export_metric_network, held_out_of, load_metric_network
 
 
 @click.command(cls=OneLineErrors)
@@ -22,7 +22,7 @@ def main(metric_network: Path, facts: Path, output: Path) -> None:
     with reading(facts, "JSON object with facts", "write one, or edit an older manifest"):
         stated = dict(json.loads(facts.read_text()))
     network, step = load_metric_network(metric_network)
-    manifest = export_metric_network(output, network, step, stated)
+    manifest = export_metric_network(output, network, step, stated, held_out_of(metric_network))
     click.echo(f"{output}: sha256 {manifest['sha256']}, {step} steps")
 
 

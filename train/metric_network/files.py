@@ -12,8 +12,8 @@ from torch import Tensor
 from lesionwise.errors import InputError
 from lesionwise.files import bytes_writer, text_writer, write_whole
 from train.checkpoints import Taken, load_checkpoint, reading, save_checkpoint
+from train.held_out import NO_PATIENTS, HeldOut
 from train.metric_network.network import MetricNetwork
-from train.sources import NO_PATIENTS, HeldOut
 
 FILE = "metric_network.pt"
 MANIFEST, TENSORS = "manifest.json", "metric_network.safetensors"
@@ -28,22 +28,30 @@ def save_metric_network(
 ) -> None:
     """Write the network's settings with `parameters` (averaged ones, say) after `step` steps; in one step.
 
-    `held_out`: the patients whose truths it has not learned.
+    `held_out`: the patients whose truths it has not learned and those whose it has.
     """
     state = {"settings": network.settings, "parameters": parameters, "step": step, **held_out.stated()}
     save_checkpoint(folder / FILE, state)
 
 
 def export_metric_network(
-    folder: Path, network: MetricNetwork, step: int, facts: Mapping[str, Any]
+    folder: Path,
+    network: MetricNetwork,
+    step: int,
+    facts: Mapping[str, Any],
+    held_out: HeldOut = NO_PATIENTS,
 ) -> dict[str, Any]:
-    """Write the tensors, and a manifest with their sha256 and `facts` (figures, command); return the manifest."""
+    """Write the tensors, and a manifest with their sha256 and `facts` (figures, command); return the manifest.
+
+    `held_out`: as `save_metric_network`.
+    """
     content = safetensors.torch.save({name: t.contiguous() for name, t in network.state_dict().items()})
     computed = {
         "file": TENSORS,
         "sha256": hashlib.sha256(content).hexdigest(),
         "settings": network.settings,
         "step": step,
+        **held_out.stated(),
     }
     # Facts may be an older manifest, edited: what is computed wins.
     manifest = {**computed, **facts, **computed}
@@ -67,7 +75,7 @@ def load_metric_network(path: Path) -> tuple[MetricNetwork, int]:
 
 
 def held_out_of(path: Path) -> HeldOut:
-    """Return the patients whose truths such a network has not learned, as it states them. Raises as `load_metric_network`."""
+    """Return the patients whose truths it has not learned and has, as it states them. Raises as `load_metric_network`."""
     return _read(path, HeldOut.stated_in)
 
 

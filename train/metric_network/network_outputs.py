@@ -16,8 +16,8 @@ from lesionwise.errors import InputError
 from lesionwise.files import write_whole
 from lesionwise.overlap import Mode
 from train.checkpoints import reading
+from train.held_out import NO_PATIENTS, HeldOut
 from train.metric_network.targets import patch_f1
-from train.sources import NO_PATIENTS, HeldOut
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 LEVELS = 250
@@ -35,7 +35,10 @@ def left_for_training(items: Sequence[Any], is_held_out: bool = False) -> list[A
 
 
 def held_out_of(file: Path) -> HeldOut:
-    """Return the patients that outputs leave to be held out, as `save` stated them. Raises as `NetworkOutputs.load`."""
+    """Return the patients that outputs leave to be held out, and those learned, as `save` stated them.
+
+    Raises as `NetworkOutputs.load`.
+    """
     with reading(file, "outputs with all that is to be known of them", AGAIN), np.load(file) as stored:
         return HeldOut.stated_in(json.loads(str(stored["patients"])))
 
@@ -130,7 +133,7 @@ class NetworkOutputs:
         return outputs
 
     def save(self, file: Path, patients: HeldOut = NO_PATIENTS) -> None:
-        """Write a compressed `.npz`, whole or not at all. `patients`: those that are held out."""
+        """Write a compressed `.npz`, whole or not at all. `patients`: those that are held out and those learned."""
         arrays: dict[str, Any] = {
             "levels": self.levels,
             "truths": np.packbits(self.truths),

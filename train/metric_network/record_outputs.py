@@ -12,6 +12,7 @@ import torch
 
 from lesionwise.errors import InputError
 from train.commandline import COUNT, PATCH, WHOLE, refuse_what_has_no_effect, training_command
+from train.held_out import HeldOut
 from train.metric_network.network_outputs import HELD_OUT_OF, NetworkOutputs
 from train.metric_network.targets import DEFINITIONS
 from train.patches import PatchSettings
@@ -22,7 +23,6 @@ from train.sources import (
     EXISTING,
     FOLDER,
     SHARD_SEED,
-    HeldOut,
     needs_of_sources,
     open_sources,
     source_options,
@@ -65,9 +65,9 @@ def main(
         raise InputError("there is nothing to record from; name a --run or a --checkpoint")
     own = HeldOut.of(source["data"], source["fold"])
     for file in files:
-        own.refuse_start(held_out_of(file), file)
+        own = own.after(held_out_of(file), file)
     torch.set_num_threads(threads)
-    sources = open_sources(**source)
+    sources = open_sources(**source, threads=threads)
     settings, held_out_patches = PatchSettings(size=patch), max(1, patches // HELD_OUT_OF)
     parts = []
     for number, file in enumerate(files):

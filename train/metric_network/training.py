@@ -11,6 +11,7 @@ import torch
 from lesionwise.devices import choose_device, choose_precision
 from lesionwise.errors import UsageError
 from lesionwise.overlap import Mode
+from train.held_out import HeldOut
 from train.lesion_shapes import read_shapes
 from train.loop import Averaged, Run, learning_rate
 from train.metric_network.files import held_out_of, load_metric_network, save_metric_network
@@ -22,7 +23,6 @@ from train.metric_network.network_outputs import held_out_of as outputs_held_out
 from train.metric_network.real_masks import masks_of_folders, truths_of_patients
 from train.metric_network.report import accuracy, measure, table, write_report
 from train.metric_network.walkers import Walkers
-from train.sources import HeldOut
 
 
 def train(output: Path, seed: int, **options: Any) -> None:
@@ -36,9 +36,9 @@ def train(output: Path, seed: int, **options: Any) -> None:
     settings = _pair_settings(**options)
     own_held_out = HeldOut.of(options["data"], options["fold"])
     if options["initial"] is not None:
-        own_held_out.refuse_start(held_out_of(options["initial"]), options["initial"])
+        own_held_out = own_held_out.after(held_out_of(options["initial"]), options["initial"])
     for file in options["network_outputs"]:
-        own_held_out.refuse_start(outputs_held_out_of(file), file)
+        own_held_out = own_held_out.after(outputs_held_out_of(file), file)
     files = [
         NetworkOutputs.load(file, options["patch"], options["definition"])
         for file in options["network_outputs"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from train.checkpoints import load_checkpoint, save_checkpoint
-from train.sources import NO_PATIENTS, HeldOut
+from train.held_out import HeldOut
 
 BEST = "best.pt"
 
@@ -17,7 +17,7 @@ class Best:
     """The highest F1 of a run so far."""
 
     folder: Path
-    held_out: HeldOut = NO_PATIENTS
+    held_out: HeldOut
     f1: float = -math.inf
 
     @classmethod

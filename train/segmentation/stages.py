@@ -7,8 +7,8 @@ from typing import Any
 from lesionwise.network import UNet
 from lesionwise.weights import MANIFEST, load_weights
 from train.checkpoints import Taken, load_checkpoint, save_checkpoint
+from train.held_out import HeldOut
 from train.loop import CHECKPOINT
-from train.sources import NO_PATIENTS, HeldOut
 
 FOLDER = "stages"
 
@@ -19,7 +19,7 @@ def is_stage(epoch: int) -> bool:
 
 
 def save_stage(folder: Path, network: UNet, epoch: int, held_out: HeldOut) -> Path:
-    """Keep the network's current parameters, and which patients it has not seen, and return the file."""
+    """Keep the network's current parameters, and which patients it has not seen and which it has, and return the file."""
     file = folder / FOLDER / f"epoch-{epoch:05d}.pt"
     file.parent.mkdir(exist_ok=True)
     save_checkpoint(file, {"network": network.state_dict(), **held_out.stated()})
@@ -41,8 +41,10 @@ def load_network(path: Path) -> UNet:
 
 
 def held_out_of(path: Path) -> HeldOut:
-    """Return the patients that the run of such a file held out, as it states them. Raises as `load_network`."""
-    return NO_PATIENTS if (path / MANIFEST).is_file() else _read(path, HeldOut.stated_in)
+    """Return the patients that the run of such a file held out and learned, as it states them. Raises as `load_network`."""
+    if (path / MANIFEST).is_file():
+        return HeldOut.stated_in(load_weights(path).manifest)
+    return _read(path, HeldOut.stated_in)
 
 
 def _read(path: Path, take: Callable[[dict[str, Any]], Taken]) -> Taken:

@@ -15,6 +15,7 @@ from lesionwise.winograd import accelerate
 from train import distributed
 from train.augmentation import Augmentation
 from train.growth import grown
+from train.held_out import HeldOut
 from train.loop import Averaged, Run, Stateful, learning_rate
 from train.metric_network.files import held_out_of as metric_held_out_of
 from train.metric_network.files import load_metric_network
@@ -28,7 +29,7 @@ from train.segmentation.metric_loss import MetricLoss
 from train.segmentation.objective import LesionLoss, Objective
 from train.segmentation.options import Options
 from train.segmentation.stages import held_out_of, load_network
-from train.sources import HeldOut, Sources, TrainingStream, open_sources
+from train.sources import Sources, TrainingStream, open_sources
 
 GROWTH_NOISE = 0.2
 """Of the kernels of a network grown from a narrower one, relative to their spread: enough to tell the copies apart."""
@@ -47,12 +48,12 @@ def train(options: Options, drawn: Sequence[Batch] | None = None) -> Run:
     torch.backends.cudnn.benchmark = True  # patches have one size: the fastest convolution is looked for once
     shards = _shards(options)
     settings = patch_settings(options, shards)
+    lesion_loss = _lesion_loss(options, device)
+    start = None if options.initial is None else load_network(options.initial).state_dict()
     held_out = HeldOut.of(options.data, options.fold)
-    lesion_loss = _lesion_loss(options, device, held_out)
-    start = None
-    if options.initial is not None:
-        start = load_network(options.initial).state_dict()
-        held_out.refuse_start(held_out_of(options.initial), options.initial)
+    for file, stated in ((options.initial, held_out_of), (options.metric_network, metric_held_out_of)):
+        if file is not None:
+            held_out = held_out.after(stated(file), file)
     sources = _sources(options)
     options.output.mkdir(parents=True, exist_ok=True)
 
@@ -128,6 +129,7 @@ def _sources(options: Options) -> Sources:
         options.cache,
         options.fold,
         options.synthetic_share,
+        options.threads,
     )
 
 
@@ -154,6 +156,11 @@ def patch_settings(options: Options, shards: int = 1) -> PatchSettings:
             f"a batch of {options.batch // shards} is more than the {options.pairs_in_block * per_pair} patches of a block "
             "of pairs; raise --pairs-in-block or --patches-per-pair"
         )
+    if options.around_new + options.around_old > 1:
+        raise UsageError(
+            f"--around-new {options.around_new:g} and --around-old {options.around_old:g} are more than all patches; "
+            "lower one of them"
+        )
     return PatchSettings(
         size=options.patch,
         batch=options.batch // shards,
@@ -175,7 +182,7 @@ def _shards(options: Options) -> int:
     return shards
 
 
-def _lesion_loss(options: Options, device: torch.device, held_out: HeldOut) -> LesionLoss | None:
+def _lesion_loss(options: Options, device: torch.device) -> LesionLoss | None:
     """Return the lesion-wise term."""
     if options.lesion_loss == "blob":
         return blob_loss
@@ -190,7 +197,6 @@ def _lesion_loss(options: Options, device: torch.device, held_out: HeldOut) -> L
             f"--patch {options.patch}: a metric network needs patches of {SMALLEST_PATCH} or more"
         )
     network, steps = load_metric_network(options.metric_network)
-    held_out.refuse_start(metric_held_out_of(options.metric_network), options.metric_network)
     if network.settings["head"] == "published" and network.settings["patch"] != options.patch:
         raise UsageError(
             f"{options.metric_network}: this metric network takes patches of {network.settings['patch']} voxels only, "
