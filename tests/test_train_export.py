@@ -11,6 +11,7 @@ from lesionwise.network import UNet
 from lesionwise.weights import REPOSITORY_FOLDER, load_weights
 from train import calibrate, validate
 from train.export import main as export
+from train.held_out import HeldOut
 from train.model_card import CARD, with_facts
 from train.stated_scores import record, with_mean
 
@@ -128,6 +129,19 @@ def test_a_narrower_network_is_grown_to_the_published_width_and_computes_the_sam
     wide = load_weights(run / "weights").network.eval()
     with torch.inference_mode():
         torch.testing.assert_close(wide(pair), narrow(pair), atol=2e-2, rtol=2e-2)  # stored in float16
+
+
+def test_of_several_runs_the_mean_is_stored_with_whom_each_has_learned(run):
+    parts = [UNet(width=8, dropout=0.0) for _ in range(2)]
+    for number, part in enumerate(parts):
+        held_out = HeldOut(("p0", f"p{number + 5}"), (f"p{number + 1}",)).stated()
+        torch.save({"averaged": part.state_dict(), **held_out}, run / f"{number}.pt")
+    files = (run / "0.pt", run / "1.pt", "--facts", run / "facts.json", "--output", run / "weights")
+    assert CliRunner().invoke(export, [*map(str, files), "--width", "8"]).exit_code == 0
+    stored = load_weights(run / "weights")
+    first, second, mean = (n.state_dict()["head.bias"] for n in (*parts, stored.network))
+    torch.testing.assert_close(mean, (first + second) / 2, atol=1e-4, rtol=1e-3)  # stored in float16
+    assert HeldOut.stated_in(stored.manifest) == HeldOut(("p0",), ("p1", "p2"))
 
 
 @pytest.mark.parametrize(

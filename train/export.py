@@ -1,18 +1,22 @@
-"""Turn a run's checkpoint into the weights that the program loads.
+"""Turn a run's checkpoint, or the mean of several, into the weights that the program loads.
 
     python -m train.export RUN/checkpoint.pt --facts FACTS.json --threshold 0.5 --output weights
 
 The averaged parameters, grown to the published width where the run's network was narrower (train/growth.py: it computes the
 same), are stored in float16, beside a manifest with the facts that a reader needs to judge them:
-training data with licences, training command, commit. FACTS.json holds these three; an older manifest will do, edited.
-Validation scores are not carried over: `python -m train.validate --record` measures them and adds them. Where the
-folder has a model card, both commands bring its facts up to date.
+training data with licences, training command, commit. Of several runs the mean of the parameters is stored, as of "model
+soups" (Wortsman et al., ICML 2022): of use where each went on from the one before, or all from one start.
+FACTS.json holds the three facts; an older manifest will do, edited. Validation scores are not carried over:
+`python -m train.validate --record` measures them and adds them. Where the folder has a model card, both commands bring its
+facts up to date.
 """
 
 import json
+from functools import reduce
 from pathlib import Path
 
 import click
+import torch
 
 from lesionwise.allowed import CERTAINTY, THRESHOLD
 from lesionwise.commands.options import number_in
@@ -22,6 +26,7 @@ from lesionwise.weights import save_weights
 from train.checkpoints import reading
 from train.commandline import WIDTH, OneLineErrors
 from train.growth import grown
+from train.held_out import HeldOut
 from train.model_card import check_facts, refresh
 from train.segmentation.stages import held_out_of, load_network
 
@@ -41,7 +46,7 @@ def read_facts(file: Path) -> dict[str, object]:
 
 
 @click.command(cls=OneLineErrors)
-@click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
+@click.argument("checkpoints", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--facts", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--threshold",
@@ -61,14 +66,17 @@ def read_facts(file: Path) -> dict[str, object]:
     "--width", type=WIDTH, default=24, show_default=True, help="Channels of the network that is stored."
 )
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path))
-def main(checkpoint: Path, facts: Path, threshold: float, certainty: float, width: int, output: Path) -> None:
-    """Write the averaged network of CHECKPOINT, a file or the folder of a run, and its manifest."""
+def main(
+    checkpoints: tuple[Path, ...], facts: Path, threshold: float, certainty: float, width: int, output: Path
+) -> None:
+    """Write the averaged network of CHECKPOINTS, files or folders of runs, and its manifest; of several, their mean."""
     stated = read_facts(facts)
-    trained = load_network(checkpoint)
     network = UNet(width=width)
-    network.load_state_dict(grown(trained.state_dict(), network))
+    states = [grown(load_network(checkpoint).state_dict(), network) for checkpoint in checkpoints]
+    network.load_state_dict({name: torch.stack([s[name] for s in states]).mean(0) for name in states[0]})
+    held_out = reduce(HeldOut.with_another, map(held_out_of, checkpoints))
     output.mkdir(parents=True, exist_ok=True)
-    manifest = {**stated, **held_out_of(checkpoint).stated(), "validation": {}}
+    manifest = {**stated, **held_out.stated(), "validation": {}}
     save_weights(output, network, width, GROUPS, OperatingPoint(threshold, certainty), manifest)
     refresh(output)
     click.echo(

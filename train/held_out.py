@@ -57,6 +57,11 @@ class HeldOut:
             )
         return HeldOut(self.names, _union(self.learned, start.learned))
 
+    def with_another(self, other: "HeldOut") -> "HeldOut":
+        """Return those of the mean of two networks: held out by both, learned by one of them."""
+        both = tuple(name for name in self.names if name in other.names)
+        return HeldOut(both, _union(self.learned, other.learned))
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state."""
         return {"names": list(self.names), "learned": list(self.learned)}
