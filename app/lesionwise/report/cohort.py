@@ -16,7 +16,7 @@ from lesionwise import __version__
 from lesionwise.batch.cases import BatchCase
 from lesionwise.batch.tables import DONE, FAILED, KEPT, WAITING, CaseResult
 from lesionwise.case_files import REPORT_PAGE, also_written
-from lesionwise.report.page import in_words, page_environment
+from lesionwise.report.page import page_environment, settings_facts
 from lesionwise.texts import one_line, visible
 
 COHORT_PAGE = "cohort.html"
@@ -150,8 +150,8 @@ def computation(reports: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     for report in reports:
         own = {"lesionwise": report["lesionwise"]}
         own |= {f"{what} (sha256)": report[f"{what}_sha256"][:12] for what in ("program", "weights")}
-        for name, value in (own | report["settings"] | report["versions"]).items():
-            told.setdefault(name.replace("_", " "), Counter())[in_words(value)] += 1
+        for name, value in [*own.items(), *settings_facts(report["settings"]), *report["versions"].items()]:
+            told.setdefault(name, Counter())[value] += 1
     return [(name, " / ".join(values)) for name, values in told.items()]
 
 
