@@ -151,6 +151,21 @@ def test_nor_where_a_clusters_worker_names_the_files_of_relative_folders(tmp_pat
     assert without_folders(f"{files[2]}: full", case) == "segmentation.nii.gz: full"
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (f"/data/{SECRET}/in/a: Input/output error; check the disk", "a: Input/output error; check the disk"),
+        (f"/data/{SECRET}/my weights/w.json: cannot be read", "w.json: cannot be read"),
+        (f"('/data/{SECRET}/a.nii', \"/data/{SECRET}/b.nii\")", "('a.nii', \"b.nii\")"),
+        (f"/data/{SECRET}/a.nii and /data/{SECRET}/b.nii: two grids", "a.nii and b.nii: two grids"),
+        ("sub-1/ses-2/anat: a T1 and/or a T2 / none", "sub-1/ses-2/anat: a T1 and/or a T2 / none"),
+        ("tcp://host:8786 is gone", "tcp://host:8786 is gone"),
+    ],
+)
+def test_nor_by_the_name_of_what_is_no_file_of_the_case(error, told, tmp_path):
+    assert without_folders(error, item("a", tmp_path)) == told
+
+
 def test_a_cohort_of_which_nothing_is_finished_yet_has_a_page(page):
     html = page(CaseResult("a"))
     assert "1 not run" in html

@@ -3,6 +3,7 @@
 It names cases as the user's folders do, and no folder above them; everything is inline, and it runs no script.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ LESION_VOLUME_EDGES_MM3 = (3, 10, 30, 100, 300, 1000)
 
 CHART_WIDTH, CHART_HEIGHT = 420, 150
 _LABEL_ROOM = 22
+
+_FOLDERS = re.compile(r"""(?<![\w/.:~-])/((?:(?!:\s)[^/])*[^/\s'"(]/)*(?=\S)""")
+"""The folders of an absolute path; their names may hold blanks, but neither a colon before a blank nor one at the end."""
 
 
 @dataclass(frozen=True)
@@ -156,13 +160,13 @@ def computation(reports: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 def without_folders(error: str, item: BatchCase) -> str:
-    """Return the error with its files named as they are called below the case, not by where they lie."""
+    """Return the error with its files named as they are called below the case, and others, not by where they lie."""
     files = [*item.case.inputs.values(), *item.case.outputs, item.folder]
     # Workers of a cluster call them by their absolute paths.
     names = {one_line(str(path)): visible(path.name) for file in files for path in (file, file.absolute())}
     for written in sorted(names, key=len, reverse=True):
         error = error.replace(written, names[written])
-    return error
+    return _FOLDERS.sub("", error)
 
 
 def _link(item: BatchCase, result: CaseResult, target: Path) -> str:
