@@ -102,7 +102,7 @@ def test_what_computed_it_is_told_once_and_where_cases_differ_all_of_it():
     assert told["python"] == "3.11.7 / 3.11.9"
     assert told["preprocessing"] == "masking, denoising"
     assert told["temperature"] == "1.411"
-    assert told["lesion confidence"] == "intercept -5.26039, per logit 2"
+    assert "lesion confidence" not in told  # a formula, which tells a reader nothing
 
 
 def test_the_page_is_one_file_without_scripts_that_says_what_became_of_each_case(page, tmp_path):
@@ -149,6 +149,21 @@ def test_nor_where_a_clusters_worker_names_the_files_of_relative_folders(tmp_pat
     error = f"{files[0].absolute()} and {files[1].absolute()}: two grids; see {case.folder.absolute()}"
     assert without_folders(error, case) == "t1.nii.gz and t2.nii.gz: two grids; see a"
     assert without_folders(f"{files[2]}: full", case) == "segmentation.nii.gz: full"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (f"/data/{SECRET}/in/a: Input/output error; check the disk", "a: Input/output error; check the disk"),
+        (f"/data/{SECRET}/my weights/w.json: cannot be read", "w.json: cannot be read"),
+        (f"('/data/{SECRET}/a.nii', \"/data/{SECRET}/b.nii\")", "('a.nii', \"b.nii\")"),
+        (f"/data/{SECRET}/a.nii and /data/{SECRET}/b.nii: two grids", "a.nii and b.nii: two grids"),
+        ("sub-1/ses-2/anat: a T1 and/or a T2 / none", "sub-1/ses-2/anat: a T1 and/or a T2 / none"),
+        ("tcp://host:8786 is gone", "tcp://host:8786 is gone"),
+    ],
+)
+def test_nor_by_the_name_of_what_is_no_file_of_the_case(error, told, tmp_path):
+    assert without_folders(error, item("a", tmp_path)) == told
 
 
 def test_a_cohort_of_which_nothing_is_finished_yet_has_a_page(page):

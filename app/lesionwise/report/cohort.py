@@ -3,6 +3,7 @@
 It names cases as the user's folders do, and no folder above them; everything is inline, and it runs no script.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from lesionwise import __version__
 from lesionwise.batch.cases import BatchCase
 from lesionwise.batch.tables import DONE, FAILED, KEPT, WAITING, CaseResult
 from lesionwise.case_files import REPORT_PAGE, also_written
-from lesionwise.report.page import in_words, page_environment
+from lesionwise.report.page import page_environment, settings_facts
 from lesionwise.texts import one_line, visible
 
 COHORT_PAGE = "cohort.html"
@@ -27,6 +28,9 @@ LESION_VOLUME_EDGES_MM3 = (3, 10, 30, 100, 300, 1000)
 
 CHART_WIDTH, CHART_HEIGHT = 420, 150
 _LABEL_ROOM = 22
+
+_FOLDERS = re.compile(r"""(?<![\w/.:~-])/((?:(?!:\s)[^/])*[^/\s'"(]/)*(?=\S)""")
+"""The folders of an absolute path; their names may hold blanks, but neither a colon before a blank nor one at the end."""
 
 
 @dataclass(frozen=True)
@@ -150,19 +154,19 @@ def computation(reports: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     for report in reports:
         own = {"lesionwise": report["lesionwise"]}
         own |= {f"{what} (sha256)": report[f"{what}_sha256"][:12] for what in ("program", "weights")}
-        for name, value in (own | report["settings"] | report["versions"]).items():
-            told.setdefault(name.replace("_", " "), Counter())[in_words(value)] += 1
+        for name, value in [*own.items(), *settings_facts(report["settings"]), *report["versions"].items()]:
+            told.setdefault(name, Counter())[value] += 1
     return [(name, " / ".join(values)) for name, values in told.items()]
 
 
 def without_folders(error: str, item: BatchCase) -> str:
-    """Return the error with its files named as they are called below the case, not by where they lie."""
+    """Return the error with its files named as they are called below the case, and others, not by where they lie."""
     files = [*item.case.inputs.values(), *item.case.outputs, item.folder]
     # Workers of a cluster call them by their absolute paths.
     names = {one_line(str(path)): visible(path.name) for file in files for path in (file, file.absolute())}
     for written in sorted(names, key=len, reverse=True):
         error = error.replace(written, names[written])
-    return error
+    return _FOLDERS.sub("", error)
 
 
 def _link(item: BatchCase, result: CaseResult, target: Path) -> str:

@@ -67,11 +67,21 @@ def run_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     residual_mm = report["registration_residual_mm"]
     apart = "not measured" if residual_mm is None else f"{residual_mm:.1f} mm on average in the brain"
     facts.append(("time points still apart", apart))
-    facts += [(_words(name), in_words(value)) for name, value in report["settings"].items()]
+    facts += settings_facts(report["settings"])
     facts.append(("time", f"{sum(report['seconds'].values()):.0f} s"))
     facts.append(("versions", ", ".join(f"{name} {value}" for name, value in report["versions"].items())))
     facts += [(f"{what}, sha256", report[f"{what}_sha256"]) for what in ("program", "weights")]
     return facts + [(f"{_words(name)}, sha256", value) for name, value in report["inputs_sha256"].items()]
+
+
+def settings_facts(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the settings as a page says them: (what, its value).
+
+    The formula of lesions' confidence is left to report.json: its coefficients tell a reader nothing.
+    """
+    return [
+        (_words(name), _in_words(value)) for name, value in settings.items() if name != "lesion_confidence"
+    ]
 
 
 def _words(name: str) -> str:
@@ -79,12 +89,10 @@ def _words(name: str) -> str:
     return name.replace("_", " ").replace("time1", "time 1").replace("time2", "time 2")
 
 
-def in_words(value: object) -> str:
+def _in_words(value: object) -> str:
     """Return a setting as a page says it."""
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    if isinstance(value, dict):
-        return ", ".join(f"{_words(name)} {in_words(part)}" for name, part in value.items())
     if isinstance(value, float):
         return f"{value:g}"
     if value is None or isinstance(value, bool):

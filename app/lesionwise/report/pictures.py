@@ -17,6 +17,9 @@ from lesionwise.report.case_images import CaseImages, Grey
 PLANES = ("axial", "coronal", "sagittal")
 PLANE_AXIS = {"axial": 2, "coronal": 1, "sagittal": 0}
 
+LEFT_EDGE = {"axial": "R", "coronal": "R", "sagittal": "A"}
+"""What is on the left of a picture: the patient's right, or what is anterior."""
+
 FIELD_MM = 70.0
 """Width and height of a picture of one lesion."""
 
@@ -26,7 +29,10 @@ MONTAGE_STEP_MM = 7.0
 
 @dataclass(frozen=True)
 class Picture:
-    """A slice of both time points, in mm; `outline`: an SVG path in pixels; `numbers`: each lesion's and where it is."""
+    """A slice of both time points, in mm; `outline`: an SVG path in pixels; `numbers`: each lesion's and where it is.
+
+    `slice`: of an axial picture, its index in the outputs as they are stored.
+    """
 
     plane: str
     width_mm: float
@@ -36,6 +42,17 @@ class Picture:
     grey2: Grey
     outline: str
     numbers: tuple[tuple[int, float, float], ...] = ()
+    slice: int | None = None
+
+    @property
+    def title(self) -> str:
+        """What tells the picture from the others of its kind."""
+        return self.plane if self.slice is None else f"{self.plane}, slice {self.slice}"
+
+    @property
+    def left_edge(self) -> str:
+        """The letter that says which side is on the left."""
+        return LEFT_EDGE[self.plane]
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -154,6 +171,7 @@ def _picture(
         grey2=second,
         outline=outline_path(numbered > 0),
         numbers=tuple(places),
+        slice=images.axial_slices[centre[axis]] if plane == "axial" else None,
     )
 
 

@@ -1,7 +1,10 @@
 // The viewer of a case: two linked panes, of which the right one fades from time 1 to time 2.
 const byId = (id) => document.getElementById(id);
 const outlines = byId("show-outlines");
-if (outlines) outlines.onchange = () => document.body.classList.toggle("without-outlines", !outlines.checked);
+if (outlines) {
+  outlines.closest(".controls").hidden = false;
+  outlines.onchange = () => document.body.classList.toggle("without-outlines", !outlines.checked);
+}
 
 const OPACITY = { mask: 0.5, probability: 0.7 };
 const colour = (name) => {
@@ -36,6 +39,8 @@ async function start() {
   for (const [canvas, volumes] of [["view1", [scan("time1")]], ["view2", [scan("time1"), scan("time2")]]]) {
     const view = new Niivue({ show3Dcrosshair: false, isRadiologicalConvention: true, sagittalNoseLeft: true,
       backColor: [0, 0, 0, 1], crosshairColor: [...colour("crosshair").map((level) => level / 255), 0.9], crosshairWidth: 1, loadingText: "",
+      crosshairGap: 12, // of its own half width, a voxel's: it stops short of the small lesion that it is on
+      dragMode: 0, // else the right button drags the contrast of time 1 alone, and nothing brings it back
       multiplanarShowRender: 0, viewModeHotKey: "", clipPlaneHotKey: "", logLevel: "error" });
     await view.attachToCanvas(byId(canvas));
     view.addColormap("lesion", colormap("lesion", "lesion"));
@@ -76,19 +81,24 @@ async function start() {
     const mm = [...view.frac2mm(view.scene.crosshairPos, 0, true)].slice(0, 3);
     tell(mm, rows.find((row) => Math.hypot(...pointOf(row).map((x, k) => x - mm[k])) < 0.1));
   };
-  const slices = { PageUp: 1, PageDown: -1 };
+  const steps = { h: [-1, 0, 0], l: [1, 0, 0], j: [0, -1, 0], k: [0, 1, 0], pagedown: [0, 0, -1], pageup: [0, 0, 1] };
   for (const view of views) {
     view.onLocationChange = () => moved(view);
-    view.canvas.addEventListener("keydown", (event) => {
-      if (!(event.key in slices)) return;
+    view.canvas.parentElement.addEventListener("keydown", (event) => {
+      event.stopPropagation(); // before NiiVue, which hears keys only under the mouse, and has some of its own: M is for other drags
+      const step = steps[event.key.toLowerCase()];
+      if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
       event.preventDefault();
-      view.moveCrosshairInVox(0, 0, slices[event.key]);
-    });
+      view.moveCrosshairInVox(...step);
+    }, { capture: true });
   }
   rows.forEach((row) => {
     row.onclick = (event) => {
+      const link = event.target.closest("a");
+      if (!link && String(getSelection())) return; // a text was marked, to be copied
       event.preventDefault(); // a link goes to the still picture, where there is no viewer
       goTo(row);
+      if (link && event.detail === 0) second.canvas.focus({ preventScroll: true }); // by a key: the next ones move the viewer
       byId("viewer-section").scrollIntoView({ block: "start" });
     };
   });
@@ -99,6 +109,7 @@ async function start() {
 }
 
 if (byId("niivue")) {
+  byId("viewer-message").hidden = false;
   start().catch((error) => {
     byId("viewer").hidden = true;
     byId("viewer-message").textContent = `The viewer could not start (${error.message}); the pictures below need none.`;
