@@ -68,7 +68,6 @@ def lesion_lines(lesions: Sequence[Mapping[str, Any]]) -> str:
         return "no new lesions"
     lines = [
         "lesion  volume_mm3  diameter_mm  probability  confidence  centre_mm (right, anterior, superior)"
-        "; diameters are between voxel centres"
     ]
     for lesion in lesions:
         x, y, z = lesion["centre_mm"]
