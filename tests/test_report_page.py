@@ -283,20 +283,20 @@ CONTRAST = (
 
 @pytest.mark.browser
 def test_no_button_changes_the_contrast(report, opened):
-    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.actions.action_builder import ActionBuilder
     from selenium.webdriver.common.actions.mouse_button import MouseButton
 
     browser = opened(report)
     before = browser.execute_script(CONTRAST)
     canvas = browser.find_element("id", "view1")
     for button in (MouseButton.LEFT, MouseButton.MIDDLE, MouseButton.RIGHT):
-        drag = ActionChains(browser).move_to_element_with_offset(canvas, -150, -120)
-        pointer = drag.w3c_actions.pointer_action
-        pointer.pointer_down(button=button)
-        pointer.move_by(90, 90)
-        pointer.pointer_up(button=button)
-        drag.send_keys_to_element(canvas, "m").perform()  # NiiVue's key for other drags
+        drag = ActionBuilder(browser)
+        drag.pointer_action.move_to(canvas, -150, -120).pointer_down(button=button)
+        drag.pointer_action.move_by(90, 90).pointer_up(button=button)
+        drag.perform()
         assert browser.execute_script(CONTRAST) == before, button
+    canvas.send_keys("m")  # NiiVue's key for other drags
+    assert browser.execute_script("return window.lesionwiseViewer.views[0].opts.dragMode") == 0
 
 
 @pytest.mark.browser
