@@ -8,7 +8,6 @@ Each DIR that holds `flair.nii.gz` becomes one `.npz`: a `lesionwise.simulation.
 affine registration. A `.key` beside the `.npz` tells which files it was made from: where these change, it is made anew.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -65,20 +64,6 @@ def prepare(folder: Path) -> Anatomy:
 def load(file: Path) -> Anatomy:
     """Return an Anatomy that `prepare` made and the command stored."""
     return Anatomy(**stored(file))
-
-
-def _has_changed(folder: Path, files: Sequence[str], prepared: Path, key: str) -> bool:
-    """Tell whether a scan was prepared from other files than those that are there, or otherwise than now."""
-    if (kept := _key_file(prepared)).is_file():
-        return kept.read_text() != key
-    # Older scans have no key beside them: one that is as old as its files stays, for cases are known by its bytes.
-    states = [(folder / name).stat() for name in files]
-    return any(max(state.st_mtime, state.st_ctime) > prepared.stat().st_mtime for state in states)
-
-
-def _key_file(prepared: Path) -> Path:
-    """Return the file that tells what a prepared scan was made from: not in the scan, whose bytes tell what it shows."""
-    return prepared.with_suffix(".key")
 
 
 def _beside(file: Path, scan: Volume) -> NDArray[np.bool_] | None:
@@ -145,16 +130,17 @@ def main(folders: tuple[Path, ...], output: Path) -> None:
         click.echo(f"{folder}: no flair.nii.gz is in it; left out", err=True)
     output.mkdir(parents=True, exist_ok=True)
     for name, folder in named.items():
-        target = output / f"{name}.npz"
+        # What a scan was made from stands beside it, not in it: its own bytes tell what it shows.
+        target, key_file = output / f"{name}.npz", output / f"{name}.key"
         files = [file for file in (SCAN, BRAIN, LESIONS) if (folder / file).is_file()]
         key = made_from(folder, files, PREPARATION)
-        if target.is_file() and not _has_changed(folder, files, target, key):
+        if target.is_file() and key_file.is_file() and key_file.read_text() == key:
             click.echo(f"{target.name}: kept, for its scan has not changed")
             continue
         with about_one(name, f"put its brain mask beside the scan ({BRAIN})"):
             anatomy = prepare(folder)
         store(target, anatomy)
-        write_whole({_key_file(target): text_writer(key)})
+        write_whole({key_file: text_writer(key)})
         click.echo(f"{target.name}: {anatomy.flair.shape} voxels, brain {anatomy.brain.sum() / 1e6:.2f} l")
 
 

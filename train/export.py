@@ -27,10 +27,8 @@ from train.checkpoints import reading
 from train.commandline import WIDTH, OneLineErrors
 from train.growth import grown
 from train.held_out import HeldOut
-from train.model_card import check_facts, refresh
+from train.model_card import FACTS, check_facts, refresh
 from train.segmentation.stages import held_out_of, load_network
-
-FACTS = ("training_data", "training", "commit")
 
 
 def read_facts(file: Path) -> dict[str, object]:

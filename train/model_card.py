@@ -25,15 +25,19 @@ COUNTS = {"lesions": "lesions found", "false_lesions": "false ones", "false_mm3"
 REVIEWED = "reviewed_findings.csv"
 """The table of findings beside the weights, see `train.reviewed_findings`."""
 
-FORM = "training_data (a list of objects with name and licence), training (an object with command), commit (a text)"
-"""Of the facts that a manifest states in its author's words, for the card."""
+FACTS = {
+    "training_data": "a list of objects with name and licence",
+    "training": "an object with command",
+    "commit": "a text",
+}
+"""What a manifest states in its author's words, for the card, and in which form."""
 
 
 def check_facts(manifest: Any, file: Path) -> None:
     """Check the facts in a manifest, or a file with them alone, before anything is written beside it.
 
     Raises:
-        InputError: they are not in the `FORM` that the card needs.
+        InputError: they are not in the form that the card needs, see FACTS.
     """
     match manifest:
         case {
@@ -42,7 +46,8 @@ def check_facts(manifest: Any, file: Path) -> None:
             "commit": str(),
         } if all(_is_source(source) for source in sources):
             return
-    raise InputError(f"{file}: the facts in it need {FORM}")
+    form = ", ".join(f"{name} ({what})" for name, what in FACTS.items())
+    raise InputError(f"{file}: the facts in it need {form}")
 
 
 def _is_source(source: Any) -> bool:

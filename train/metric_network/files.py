@@ -10,7 +10,7 @@ import safetensors.torch
 from torch import Tensor
 
 from lesionwise.errors import InputError
-from lesionwise.files import bytes_writer, text_writer, write_whole
+from lesionwise.files import bytes_writer, json_writer, write_whole
 from train.checkpoints import Taken, load_checkpoint, reading, save_checkpoint
 from train.held_out import NO_PATIENTS, HeldOut
 from train.metric_network.network import MetricNetwork
@@ -59,7 +59,7 @@ def export_metric_network(
     write_whole(
         {
             folder / TENSORS: bytes_writer(content),
-            folder / MANIFEST: text_writer(json.dumps(manifest, indent=2) + "\n"),
+            folder / MANIFEST: json_writer(manifest),
         }
     )
     return manifest
